@@ -1,0 +1,1 @@
+"""Everything that the notebooks of Sculpting Noise import."""

@@ -1,0 +1,126 @@
+"""`course evaluate`: measure a model with the judge, beside real pictures."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure how well a model draws what it is asked for",
+        description="Draws seen and held-out pairs of object and style, and measures object, "
+        "style, background, distance to real pictures, saturation, diversity and copying.",
+    )
+    parser.add_argument("--model", default="emoji-64", help="name or folder; default: emoji-64")
+    parser.add_argument(
+        "--pairs", type=int, default=64, help="prompts of each split; default: 64", metavar="N"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=4, help="pictures of each prompt; default: 4", metavar="K"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the first seed; default: 0")
+    parser.add_argument("--steps", type=int, default=25, help="default: 25")
+    parser.add_argument("--guidance", type=float, help="1 is off; default: as `course draw`")
+    parser.add_argument("--sampler", help="default: as `course draw`")
+    parser.add_argument("--batch", type=int, default=16, help="pictures side by side; default: 16")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=Path("evaluation.json"),
+        metavar="FILE",
+        help="where the numbers go; default: evaluation.json",
+    )
+    parser.add_argument("--grid", type=Path, metavar="FILE.png", help="also a sheet of pictures")
+    parser.add_argument(
+        "--judge", type=Path, metavar="FOLDER", help="another judge than the pinned one"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; returns the exit status."""
+    problem = _problem(args)
+    if problem:
+        print(f"course evaluate: {problem}", file=sys.stderr)
+        return 2
+    try:
+        return _evaluate(args)
+    except KeyboardInterrupt:
+        print("course evaluate: stopped; no file is left half written", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"course evaluate: {error}", file=sys.stderr)
+        return 1
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from course_utils.evaluation.evaluate import Settings, evaluate
+    from course_utils.evaluation.judge import Judge
+    from course_utils.files import write_atomically
+    from course_utils.pipeline import (
+        DEFAULT_GUIDANCE,
+        DEFAULT_SAMPLER,
+        Pipeline,
+        check_settings,
+    )
+
+    guidance = DEFAULT_GUIDANCE if args.guidance is None else args.guidance
+    settings = Settings(
+        pairs=args.pairs,
+        seeds=args.seeds,
+        seed=args.seed,
+        num_steps=args.steps,
+        guidance_scale=guidance,
+        sampler=args.sampler or DEFAULT_SAMPLER,
+        batch_size=args.batch,
+    )
+    check_settings(settings.num_steps, guidance, 0.0, settings.sampler)
+    judge = Judge.load() if args.judge is None else Judge.load(args.judge, sha256=None)
+    pipeline = Pipeline.load(args.model)
+    judge.to(pipeline.device)
+    with _bar(args.quiet) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = evaluate(pipeline, judge, settings, show)
+    if args.grid is not None:
+        from course_utils.evaluation.grid import save_grid
+
+        save_grid(report, args.grid)
+    write_atomically(args.json, report.to_json().encode())
+    print(report.table())
+    print(f"\nThe numbers are in {args.json}" + (f", pictures in {args.grid}" * bool(args.grid)))
+    return 0
+
+
+def _bar(quiet: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(desc="drawing", unit="picture", disable=quiet, file=sys.stderr, leave=False)
+
+
+def _problem(args: argparse.Namespace) -> str | None:
+    """What is wrong with the arguments, before anything is loaded or drawn."""
+    for name, least in {"pairs": 1, "seeds": 1, "seed": 0, "steps": 1, "batch": 1}.items():
+        value = getattr(args, name)
+        if value < least:
+            return f"--{name} is {value}; expected a whole number of at least {least}."
+    for name in ("json", "grid"):
+        path = getattr(args, name)
+        if path is None:
+            continue
+        folder = next(p for p in path.absolute().parents if p.exists())
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            return f"--{name} is {path}, which cannot be written."
+    if args.grid is not None and args.grid.suffix.lower() != ".png":
+        return f"--grid is {args.grid}; expected a name that ends in .png."
+    return None

@@ -1,0 +1,101 @@
+"""`course train`: run the recipes behind the shipped weights."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+RECIPES = ("clip", "judge", "vae", "denoiser")
+OVERRIDES = ("steps", "batch_size", "learning_rate", "seed", "mixed_precision")
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train the models, or go on training them",
+        description="Train one recipe or all. A run that was stopped goes on where it stopped.",
+    )
+    parser.add_argument("recipe", choices=(*RECIPES, "all"))
+    parser.add_argument("--preset", choices=("smoke", "cpu", "gpu"), default="cpu")
+    parser.add_argument("--steps", type=int, help="optimiser steps; default: the preset's")
+    parser.add_argument("--batch-size", type=int, help="samples a step, over all processes")
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--mixed-precision", choices=("auto", "no", "bf16"))
+    parser.add_argument("--runs", type=Path, help="checkpoints and logs; default: runs/PRESET")
+    parser.add_argument(
+        "--weights", type=Path, help="finished weights; default: RUNS/weights, never the shipped ones"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="share each batch (CPU: 1 thread each)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; returns the exit status."""
+    problem = _problem(args)
+    if problem:
+        print(f"course train: {problem}", file=sys.stderr)
+        return 2
+    if args.processes == 1:
+        return _work(0, args)
+    import torch.multiprocessing as mp
+
+    from course_utils.training.processes import free_port
+
+    args.port = free_port()
+    try:
+        mp.spawn(_work, args=(args,), nprocs=args.processes)
+    except mp.ProcessExitedException as error:
+        return error.exit_code or 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _problem(args: argparse.Namespace) -> str | None:
+    for name in ("steps", "batch_size", "processes"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            return f"--{name.replace('_', '-')} is {value}; expected a whole number of at least 1."
+    if args.learning_rate is not None and not 0 < args.learning_rate < 1:
+        return f"--learning-rate is {args.learning_rate}; expected a number between 0 and 1."
+    if args.seed is not None and not 0 <= args.seed < 2**16:
+        return f"--seed is {args.seed}; expected a whole number from 0 to 65535."
+    return None
+
+
+def _work(rank: int, args: argparse.Namespace) -> int:
+    """Train in this process; a process other than the first works without a word."""
+    if args.processes > 1:
+        from course_utils.training.processes import join
+
+        join(rank, args.processes, args.port)
+    from course_utils.training.recipes import PRESETS, Paths, train_recipe
+
+    preset = PRESETS[args.preset]
+    runs = args.runs or Path("runs") / args.preset
+    paths = Paths.under(runs, args.weights or runs / "weights")
+    overrides = {k: getattr(args, k) for k in OVERRIDES if getattr(args, k) is not None}
+    try:
+        for recipe in RECIPES if args.recipe == "all" else (args.recipe,):
+            figures = train_recipe(recipe, preset, paths, overrides, progress=not args.quiet)
+            if figures:
+                shown = {k: v for k, v in figures.items() if isinstance(v, (int, float))}
+                print(f"{recipe}: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
+    except KeyboardInterrupt as stop:
+        print(f"course train: {stop or 'stopped'}", file=sys.stderr)
+        return _leave(130, args)
+    except (ValueError, FloatingPointError, OSError) as error:
+        print(f"course train: {error}", file=sys.stderr)
+        return _leave(1, args)
+    return 0
+
+
+def _leave(status: int, args: argparse.Namespace) -> int:
+    if args.processes > 1:
+        sys.exit(status)
+    return status

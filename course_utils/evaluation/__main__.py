@@ -1,0 +1,17 @@
+"""`python -m course_utils.evaluation [FOLDER]` prints the hash that pins a judge."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from course_utils.evaluation.judge import FOLDER, folder_sha256
+from course_utils.models.base import WeightsError
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Print the hash that pins a judge.")
+    parser.add_argument("folder", nargs="?", default=FOLDER, type=Path)
+    try:
+        print(folder_sha256(parser.parse_args().folder))
+    except WeightsError as error:
+        parser.exit(1, f"{error}\n")

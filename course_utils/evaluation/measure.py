@@ -1,0 +1,160 @@
+"""Measure pictures beside the real ones: every picture on its own, and sets against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course_utils.data.emoji import CaptionedEmoji
+from course_utils.evaluation import intervals, metrics
+from course_utils.evaluation.intervals import Estimate
+from course_utils.evaluation.judge import Judge
+
+TOP = 5  # guesses that an object may take
+SHARES = frozenset(
+    {
+        "background",
+        "near_copy",
+        "nearest_is_asked",
+        "nearest_other_style",
+        "nearest_same_object",
+        "object_top1",
+        "object_top5",
+        "style",
+    }
+)
+"""Measurements that are true or false for each picture."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A pair on a background; indices into the concepts, `STYLES` and `BACKGROUND_NAMES`."""
+
+    text: str
+    concept: int
+    style: int
+    background: int
+
+
+class Scene:
+    """The judge, the real pictures and the training pairs that everything is compared with."""
+
+    def __init__(
+        self, judge: Judge, subset: str, names: tuple[str, ...], training: list[tuple[int, int]]
+    ) -> None:
+        self.judge, self.names = judge, names
+        self.data = CaptionedEmoji(subset, split="all")
+        place = {c.name: c.index for c in self.data.concepts}
+        self.place = torch.tensor([place[name] for name in names])  # ours -> the subset's index
+        self.training = torch.tensor(training)  # (T, 2)
+
+    def render(self, prompts: Sequence[Prompt]) -> Tensor:
+        """The artists' own pictures: (P, 3, 64, 64)."""
+        ids = torch.tensor([(p.concept, p.style, p.background) for p in prompts])
+        return self.data.render_batch(self.place[ids[:, 0]], ids[:, 1], ids[:, 2])
+
+    def render_pairs(self, pairs: Tensor, background: Tensor) -> Tensor:
+        """Pairs (B, 2) on backgrounds (B,): (B, 3, 64, 64)."""
+        return self.data.render_batch(self.place[pairs[:, 0]], pairs[:, 1], background)
+
+    def nearest(self, pixels: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+        """The training pair whose picture, on the same background, is nearest: ids and RMSE."""
+        index = torch.zeros(len(pixels), dtype=torch.int64)
+        distance = torch.zeros(len(pixels))
+        for colour in background.unique():
+            mine = background == colour
+            training = self.render_pairs(self.training, colour.expand(len(self.training)))
+            index[mine], distance[mine] = metrics.nearest_training(pixels[mine], training)
+        return self.training[index], distance
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One set of N pictures.
+
+    Attributes:
+        values: name -> (N,), a number or true or false for each picture.
+        features: (N, D) of the judge.
+        top: (N, 5) likeliest concepts.
+        style, background: (N,) what was found.
+        nearest: (N, 2) the nearest training pair.
+    """
+
+    values: dict[str, Tensor]
+    features: Tensor
+    top: Tensor
+    style: Tensor
+    background: Tensor
+    nearest: Tensor
+
+
+def measure(scene: Scene, pixels: Tensor, asked: Tensor, copy_rmse: float) -> Measured:
+    """Everything that is measured on single pictures.
+
+    Args:
+        scene: the judge and the data.
+        pixels: (N, 3, 64, 64) in [-1, 1].
+        asked: (N, 3): concept, style, background.
+        copy_rmse: a training picture nearer than this was copied.
+    """
+    concept, style, background = asked.T
+    verdicts = scene.judge.classify(pixels, concept)
+    top = verdicts.top(TOP)
+    found, error = metrics.background_colour(pixels)
+    nearest, distance = scene.nearest(pixels, found)
+    original = metrics.rmse(pixels, scene.render_pairs(asked[:, :2], found))
+    copies = scene.judge.features(scene.render_pairs(nearest, found))
+    same = nearest[:, 0] == concept
+    values = {
+        "object_top1": top[:, 0] == concept,
+        "object_top5": (top == concept[:, None]).any(dim=1),
+        "style": verdicts.style == style,
+        "background": found == background,
+        "background_error": error,
+        "saturation": metrics.saturation(pixels),
+        "clipped": metrics.clipped_share(pixels),
+        "nearest_rmse": distance,
+        "nearest_features": 1 - (verdicts.features * copies).sum(dim=1),
+        "near_copy": distance < copy_rmse,
+        "nearest_same_object": same,
+        "nearest_other_style": same & (nearest[:, 1] != style),
+        "nearest_is_asked": original <= distance * (1 + 1e-5),  # rounding
+    }
+    return Measured(values, verdicts.features, top, verdicts.style, found, nearest)
+
+
+def distances(features: Tensor, real: Tensor, pair: Tensor) -> dict[str, Estimate]:
+    """Fréchet distance and KID to the real pictures of the same pairs.
+
+    Features are scaled to length sqrt(D), so that their values are of about unit size, for which
+    the kernel's 1/D was made.
+
+    Args:
+        features: (P * K, D) unit vectors, prompt by prompt.
+        real: (P, D) unit vectors.
+        pair: (P,) which pair each prompt is of.
+
+    Returns:
+        "frechet" and "kernel"; nothing where there are fewer than three pairs.
+    """
+    scale = real.shape[1] ** 0.5
+    features, real = features * scale, real * scale
+    groups = int(pair.max()) + 1
+    if groups < 3:
+        return {}
+    mine = pair.repeat_interleave(len(features) // len(pair))
+
+    def on(distance: Callable[[Tensor, Tensor], float]) -> Estimate:
+        def statistic(keep: Tensor) -> float:
+            return distance(features[torch.isin(mine, keep)], real[torch.isin(pair, keep)])
+
+        return intervals.jackknife_interval(statistic, groups)
+
+    frechet, kernel = on(metrics.frechet_distance), on(metrics.kernel_distance)
+    return {
+        "frechet": Estimate(frechet.value, max(0.0, frechet.low), frechet.high),
+        "kernel": kernel,
+    }

@@ -1,0 +1,238 @@
+"""Where a pipeline comes from: bundled weights, a folder in diffusers' layout, or a hub.
+
+Nothing here touches the network unless the model's name is a hub id, "owner/name"; then the size of
+the download is printed first, and what is on this machine already is not asked for again.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from course_utils.models.base import WeightsError
+from course_utils.schedules import NoiseSchedule
+
+DEFAULT_MODEL = "emoji-64"
+# Hub ids and the commit that each stands for here, so that it always gives the same weights.
+PINNED = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+    "CompVis/stable-diffusion-v1-4": "133a221b8aa7292a167afc5127cb63fb5005638b",
+}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+PARTS = ("unet", "vae", "text_encoder")
+WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors")
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+
+
+def bundled_folder(name: str = DEFAULT_MODEL) -> Path:
+    """Where the weights of this name lie if they are part of the course."""
+    return Path(__file__).parent / "weights" / name
+
+
+def find_folder(name: str, revision: str | None = None) -> Path:
+    """The folder of a model.
+
+    Args:
+        name: of bundled weights ("emoji-64"), of a folder, or a hub id ("owner/name").
+        revision: of a hub id, a commit, branch or tag; by default a pinned commit.
+
+    Raises:
+        WeightsError: there is no such model, or it cannot be fetched.
+    """
+    folder = Path(name).expanduser()
+    is_hub_id = HUB_ID.fullmatch(name) is not None and not folder.exists()
+    if revision is not None and not is_hub_id:
+        raise WeightsError(f"A revision belongs to a hub id such as owner/name; {name!r} is none.")
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) and bundled_folder(name).is_dir():
+        return bundled_folder(name)
+    if name and folder.is_dir():
+        return folder
+    if folder.is_file():
+        pickle = "; a pickle can run any code when it is opened, so it is not read"
+        raise WeightsError(
+            f"{name} is a file; expected a folder in diffusers' layout"
+            f"{pickle if folder.suffix in PICKLES else ''}."
+        )
+    if name == DEFAULT_MODEL:
+        raise WeightsError(
+            f"The weights {name} are missing from {bundled_folder().parent}. Fetch the repository "
+            "again, or make them anew with `course train all`."
+        )
+    if is_hub_id:
+        return fetch(name, revision or PINNED.get(name))
+    raise WeightsError(
+        f"There is no model {name!r}; expected {DEFAULT_MODEL}, a folder in diffusers' layout, or "
+        f"a hub id such as {next(iter(PINNED))}."
+    )
+
+
+def check_index(folder: Path) -> None:
+    """Say what a folder is if it is not a Stable Diffusion pipeline.
+
+    Raises:
+        WeightsError: no `model_index.json`, or one of another kind of pipeline.
+    """
+    path = folder / "model_index.json"
+    if not path.is_file():
+        files = {*PICKLES, ".safetensors"}
+        single = sorted(item.name for item in folder.glob("*") if item.suffix in files)
+        found = f" It holds {single[0]}, and a single file is not enough." if single else ""
+        raise WeightsError(
+            f"{folder} has no model_index.json, so it is not a pipeline folder.{found} Expected "
+            "model_index.json, unet/, vae/, text_encoder/, tokenizer/ and scheduler/, as diffusers "
+            "saves them."
+        )
+    kind = _read_json(path).get("_class_name")
+    if kind != "StableDiffusionPipeline":
+        raise WeightsError(
+            f"{folder} holds a {kind}; expected a StableDiffusionPipeline of version 1.x."
+        )
+
+
+def read_schedule(folder: str | Path) -> NoiseSchedule:
+    """The noise schedule in a diffusers scheduler folder, whatever scheduler class it names.
+
+    What the model was trained with is kept; how a sampler walks is the caller's choice. "linspace"
+    spacing, which also begins at the noisiest timestep, becomes "trailing".
+
+    Args:
+        folder: holds `scheduler_config.json`.
+
+    Raises:
+        WeightsError: the file is missing or damaged, or is not of a model with betas.
+    """
+    path = Path(folder) / "scheduler_config.json"
+    if not path.is_file():
+        raise WeightsError(f"{folder} has no scheduler_config.json. Fetch it again.")
+    config = _read_json(path)
+    kind = str(config.get("_class_name", ""))
+    if "FlowMatch" in kind:
+        raise WeightsError(f"{path} is a {kind}; expected a schedule of betas, as in version 1.x.")
+    leading = kind in {"DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LCMScheduler", ""}
+    spacing = config.get("timestep_spacing", "leading" if leading else "linspace")
+    keys = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+    keys += ("prediction_type", "rescale_betas_zero_snr", "steps_offset", "set_alpha_to_one")
+    try:
+        return NoiseSchedule.from_config(
+            {"set_alpha_to_one": kind != "PNDMScheduler"}
+            | {key: config[key] for key in keys if key in config}
+            | {"timestep_spacing": "trailing" if spacing == "linspace" else spacing}
+        )
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"{path} is not a schedule of this course: {error}") from None
+
+
+# --- hubs --------------------------------------------------------------------------------------
+
+
+def fetch(repo_id: str, revision: str | None) -> Path:
+    """Download the parts of a Stable Diffusion 1.x repository that drawing needs, unless cached.
+
+    Args:
+        repo_id: "owner/name".
+        revision: commit, branch or tag; None takes the newest and prints which that is.
+
+    Returns:
+        The folder in the hub's cache.
+
+    Raises:
+        WeightsError: no network, no such repository or revision, no safetensors in it.
+        OSError: no space on the disk.
+    """
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    pinned = revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision)
+    cached = _cached(repo_id, revision)
+    if pinned and cached is not None:
+        return cached
+    try:
+        offered = huggingface_hub.snapshot_download(repo_id, revision=revision, dry_run=True)
+        files = {item.filename: item for item in offered if not isinstance(item, str)}
+        wanted = choose_files(files)
+        _check_choice(repo_id, wanted, files)
+        commit = files["model_index.json"].commit_hash
+        missing = sum(files[n].file_size or 0 for n in wanted if files[n].will_download)
+        if missing:
+            say(f"{repo_id} at revision {commit}: {missing / 1e9:.2f} GB to download")
+        if not pinned:
+            say(f"to draw with the very same weights again, add --revision {commit}")
+        return Path(
+            huggingface_hub.snapshot_download(
+                repo_id, revision=commit, allow_patterns=sorted(wanted)
+            )
+        )
+    except WeightsError:
+        raise
+    except errors.GatedRepoError:
+        problem = "wants its licence accepted on its page first, and then `hf auth login`"
+    except errors.RevisionNotFoundError:
+        problem = f"has no revision {revision!r}"
+    except errors.RepositoryNotFoundError:
+        problem = f"is not on the hub, or is private; expected an id such as {next(iter(PINNED))}"
+    except Exception as error:  # the client also lets the errors of its transport through
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        if cached is not None:
+            say(f"the hub cannot be reached; {repo_id} is drawn with as it is on this machine")
+            return cached
+        raise WeightsError(
+            f"{repo_id} is not on this machine and the hub cannot be reached "
+            f"({type(error).__name__}). Offline, leave --model out or name a folder."
+        ) from error
+    raise WeightsError(f"{repo_id} {problem}.")
+
+
+def choose_files(names: Iterable[str]) -> set[str]:
+    """Of a repository's files those that `Pipeline.load` reads; half precision where offered."""
+    names = set(names)
+    wanted = names & {"model_index.json", "scheduler/scheduler_config.json"}
+    wanted |= {name for name in names if name.startswith("tokenizer/")}
+    for part in PARTS:
+        matches = {n: WEIGHTS.fullmatch(n.removeprefix(f"{part}/")) for n in names if part in n}
+        half = {name for name, match in matches.items() if match and match[1]}
+        full = {name for name, match in matches.items() if match and not match[1]}
+        wanted |= (half or full) | (names & {f"{part}/config.json"})
+    return wanted
+
+
+def _check_choice(repo_id: str, wanted: set[str], names: Iterable[str]) -> None:
+    if "model_index.json" not in wanted:
+        raise WeightsError(f"{repo_id} has no model_index.json, so it is not a diffusers pipeline.")
+    for part in PARTS:
+        if not any(n.startswith(f"{part}/") and n.endswith(".safetensors") for n in wanted):
+            pickles = sorted(n for n in names if n.startswith(part) and n.endswith(PICKLES))
+            found = f" (only the pickle {pickles[0]}, which is not read)" if pickles else ""
+            raise WeightsError(f"{repo_id} has no safetensors in {part}/{found}.")
+
+
+def _cached(repo_id: str, revision: str | None) -> Path | None:
+    """The folder of a repository that was fetched before, if it is complete."""
+    import huggingface_hub
+
+    try:
+        folder = Path(
+            huggingface_hub.snapshot_download(repo_id, revision=revision, local_files_only=True)
+        )
+    except Exception:  # not there, in one of the client's many ways to say so
+        return None
+    whole = (folder / "model_index.json").is_file() and all(
+        any(WEIGHTS.fullmatch(item.name) for item in (folder / part).glob("*")) for part in PARTS
+    )
+    return folder if whole else None
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"{path} is not readable JSON ({error}). Fetch it again.") from None
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal, beside what the program writes."""
+    print(f"course: {text}", file=sys.stderr, flush=True)

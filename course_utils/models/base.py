@@ -1,0 +1,205 @@
+"""What every model of the course shares: a configuration that is saved as JSON, and safe weights.
+
+The files are those of diffusers and transformers, so each library opens the other's folder:
+`config.json` holds the configuration fields, one `.safetensors` file holds the parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from course_utils.files import write_atomically
+
+
+class WeightsError(ValueError):
+    """A weights folder that cannot be used: what is wrong, where, and what to do."""
+
+
+class Model(nn.Module):
+    """A module whose constructor arguments are its configuration.
+
+    A subclass names a frozen dataclass `Config`. `FIXED` lists fields of the reference library
+    that this course does not build, with the one value that means "not used".
+    """
+
+    Config: ClassVar[type]
+    FIXED: ClassVar[Mapping[str, Any]] = {}
+    CLASS_NAME: ClassVar[str] = ""  # the reference library's name for this class
+    WEIGHTS_NAME: ClassVar[str] = "diffusion_pytorch_model.safetensors"
+
+    config: Any
+
+    def __init__(self, config: Any = None, **fields: Any) -> None:
+        super().__init__()
+        if config is None:
+            known = {f.name for f in dataclasses.fields(self.Config)}
+            for name in fields:
+                if name not in known:
+                    raise TypeError(
+                        f"{type(self).__name__} has no configuration field {name!r}; "
+                        f"it has {', '.join(sorted(known))}."
+                    )
+            config = self.Config(**{k: _as_tuple(v) for k, v in fields.items()})
+        elif fields:
+            config = dataclasses.replace(config, **fields)
+        self.config = config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' type."""
+        return next(self.parameters()).dtype
+
+    # --- configuration ---------------------------------------------------------------------
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the model, with fresh weights, from a dictionary such as diffusers writes.
+
+        Args:
+            config: configuration fields; those that start with `_` are notes and are passed over.
+
+        Raises:
+            ValueError: a field asks for something that this course does not build.
+        """
+        known = {f.name for f in dataclasses.fields(cls.Config)}
+        fields: dict[str, Any] = {}
+        for name, value in config.items():
+            if name in known:
+                fields[name] = _as_tuple(value)
+            elif not _is_unused(name, value, cls.FIXED):
+                raise ValueError(
+                    f"{cls.__name__} does not support {name}={value!r}; "
+                    f"expected {cls.FIXED.get(name, 'the field to be absent, null or false')!r}."
+                )
+        return cls(cls.Config(**fields))
+
+    def to_config(self) -> dict[str, Any]:
+        """The configuration as diffusers or transformers would write it."""
+        return {"_class_name": self.CLASS_NAME, **dataclasses.asdict(self.config)}
+
+    # --- weights ---------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Write `config.json` and the weights, each in one step so that no half file remains.
+
+        Args:
+            folder: made if it is missing.
+            dtype: floating type to store; `None` keeps the parameters' own.
+        """
+        from safetensors.torch import save
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
+        if dtype is not None:
+            state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+        write_atomically(folder / self.WEIGHTS_NAME, save(state, metadata={"format": "pt"}))
+        text = json.dumps(self.to_config(), indent=2, sort_keys=True) + "\n"
+        write_atomically(folder / "config.json", text.encode())
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
+        """Read a folder that this course, diffusers or transformers wrote.
+
+        Args:
+            folder: holds `config.json` and one `.safetensors` file.
+            dtype: the parameters' type in memory, whatever the file holds.
+
+        Returns:
+            The model in evaluation mode, on the CPU.
+
+        Raises:
+            WeightsError: the folder, a file or a parameter is missing, damaged or of another shape.
+        """
+        folder = Path(folder)
+        with torch.device("meta"):  # no time is lost on random weights that are replaced at once
+            model = cls.from_config(read_config(folder))
+        state = cls.convert_state_dict(read_weights(folder, cls.WEIGHTS_NAME))
+        state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+        try:
+            model.load_state_dict(state, strict=True, assign=True)
+        except RuntimeError as error:
+            raise WeightsError(
+                f"The weights in {folder} do not fit {cls.__name__} as its config.json describes "
+                f"it. {_first_lines(error)}"
+            ) from None
+        return model.requires_grad_(True).eval()
+
+    @classmethod
+    def convert_state_dict(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Hook for names that older files use; the default changes nothing."""
+        return state
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read `config.json` of a model folder, with an error that says what is wrong."""
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise WeightsError(f"There is no folder {folder}. Expected a model folder with config.json.")
+    if not path.is_file():
+        raise WeightsError(f"{folder} has no config.json, so it is not a model folder.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path} is not readable JSON ({error}). Fetch it again.") from None
+
+
+def read_weights(folder: Path, preferred: str) -> dict[str, Tensor]:
+    """Read the one safetensors file of a model folder; pickles are refused."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / preferred
+    if not path.is_file():
+        stem = preferred.removesuffix(".safetensors")
+        found = [p for p in (folder / f"{stem}.fp16.safetensors",) if p.is_file()]
+        shards = sorted(folder.glob(f"{stem}-*-of-*.safetensors"))
+        if not found and shards:
+            found = shards
+        if not found:
+            pickles = sorted(p.name for p in folder.glob("*") if p.suffix in {".bin", ".pt", ".ckpt"})
+            if pickles:
+                raise WeightsError(
+                    f"{folder} holds a pickle ({pickles[0]}) where safetensors belong. A pickle can "
+                    f"run any code when it is opened, so it is not read. Expected {preferred}."
+                )
+            raise WeightsError(f"{folder} has no weights: expected the file {preferred}.")
+    else:
+        found = [path]
+    state: dict[str, Tensor] = {}
+    for file in found:
+        try:
+            state.update(load_file(file))
+        except SafetensorError as error:
+            raise WeightsError(
+                f"{file} is damaged or cut short ({error}). Fetch it again; "
+                f"its size is {file.stat().st_size:,} bytes."
+            ) from None
+    return state
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(v) for v in value) if isinstance(value, list) else value
+
+
+def _is_unused(name: str, value: Any, fixed: Mapping[str, Any]) -> bool:
+    if name.startswith("_") or value is None or value is False:
+        return True
+    return name in fixed and (fixed[name] is ... or _as_tuple(value) == fixed[name])
+
+
+def _first_lines(error: Exception, count: int = 4) -> str:
+    lines = [line.strip() for line in str(error).splitlines()[1 : 1 + count]]
+    return " ".join(line if len(line) < 200 else line[:200] + " ..." for line in lines)

@@ -1,0 +1,143 @@
+"""Recipes `clip` (the conditioner's text tower learns here) and `judge` (never used as conditioner)."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_utils.data.captions import BACKGROUNDS, STYLES, full_caption
+from course_utils.data.emoji import CaptionedEmoji
+from course_utils.models.clip import CLIP, contrastive_loss
+from course_utils.models.tokenizer import Tokenizer
+
+
+class CLIPTask:
+    """Match pictures and captions (Radford et al. 2021, figure 3).
+
+    Args:
+        clip: the model; it is trained in place.
+        tokenizer: turns captions into ids.
+        subset: which concepts.
+        batch_size: B; each picture has B - 1 wrong captions to be told from.
+        augment: strength of what is done to the pictures, 0 to 1: shifts, noise and blur. The
+            judge needs it, since it looks at drawn pictures and not only at data.
+        name: "clip" or "judge"; also the name of its checkpoint.
+    """
+
+    def __init__(
+        self,
+        clip: CLIP,
+        tokenizer: Tokenizer,
+        subset: str,
+        batch_size: int,
+        augment: float = 0.3,
+        name: str = "clip",
+    ) -> None:
+        self.name = name
+        self.model: nn.Module = clip
+        self.tokenizer = tokenizer
+        self.batch_size, self.augment = batch_size, augment
+        self.data = CaptionedEmoji(subset, split="train")
+        self.held_out = CaptionedEmoji(subset, split="held_out")
+        if next(clip.parameters()).device.type == "cpu":
+            clip.to(memory_format=torch.channels_last)
+
+    def loss(self, model: nn.Module, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The contrastive loss of one batch, and how often the right caption came first."""
+        device = next(model.parameters()).device
+        batch = self.data.sample_batch(self.batch_size, generator)
+        pixels = augment(batch.images, self.augment, generator).to(device)
+        ids = self.tokenizer(batch.captions).to(device)
+        logits = model(ids, pixels.contiguous(memory_format=torch.channels_last))
+        right = logits.argmax(dim=1) == torch.arange(len(logits), device=device)
+        with torch.no_grad():  # Radford et al. 2021, section 2.5: never sharper than 100
+            clip = model.module if hasattr(model, "module") else model
+            clip.logit_scale.clamp_(max=math.log(100.0))
+        return {"loss": contrastive_loss(logits), "accuracy": right.float().mean()}
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Zero-shot accuracy over all concepts, on trained and on held-out pictures."""
+        figures = {}
+        for data, suffix in ((self.data, ""), (self.held_out, "_held_out")):
+            if len(data):
+                for name, value in zero_shot(model, self.tokenizer, data).items():
+                    figures[name + suffix] = value
+        return figures
+
+    def sample_grid(self, model: nn.Module) -> Tensor | None:
+        """CLIP draws nothing."""
+        return None
+
+
+def augment(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Shift, blur, fade and add noise, each picture by its own amount.
+
+    Args:
+        pixels: (B, 3, H, W) in [-1, 1].
+        strength: 0 changes nothing; 1 shifts by up to 8 pixels, blurs with up to sigma 1.5, adds noise
+            of up to 0.3.
+        generator: CPU generator.
+    """
+    if strength <= 0:
+        return pixels
+    count, _, height, width = pixels.shape
+    rand = torch.rand(count, 5, generator=generator)
+    # An affine map of the sampling grid: scale by 1 +- 0.15, shift by up to an eighth.
+    scale = 1 + strength * 0.3 * (rand[:, 0] - 0.5)
+    shift = strength * 0.5 * (rand[:, 1:3] - 0.5)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = scale
+    theta[:, :, 2] = shift
+    grid = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
+    out = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    blurred = F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    weight = (strength * rand[:, 3] * (rand[:, 3] > 0.3))[:, None, None, None]
+    out = torch.lerp(out, blurred, weight)
+    sigma = (strength * 0.3 * rand[:, 4].square())[:, None, None, None]
+    return out + sigma * torch.randn(out.shape, generator=generator)
+
+
+@torch.no_grad()
+def concept_texts(clip: CLIP, tokenizer: Tokenizer, data: CaptionedEmoji) -> Tensor:
+    """A unit vector for each concept: the mean over styles and backgrounds, (concepts, dim).
+
+    Averaging over prompts is Radford et al. 2021, section 3.1.4, "prompt ensembling".
+    """
+    rng = random.Random(0)
+    colours = list(BACKGROUNDS)
+    device = next(clip.parameters()).device
+    rows = []
+    for concept in data.concepts:
+        texts = [f"a {concept.name}"] + [
+            full_caption(concept.name, style, colour)
+            for style in STYLES
+            for colour in rng.sample(colours, 3)
+        ]
+        mean = clip.embed_text(tokenizer(texts).to(device)).mean(dim=0)
+        rows.append(F.normalize(mean, dim=-1))
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def zero_shot(
+    clip: nn.Module, tokenizer: Tokenizer, data: CaptionedEmoji, most: int = 600
+) -> dict[str, float]:
+    """Share of pictures whose concept comes first, or among the first five, of all concepts."""
+    texts = concept_texts(clip, tokenizer, data)  # type: ignore[arg-type]
+    every = -(-len(data) // most)
+    top1 = top5 = count = 0
+    for start in range(0, len(data), 64 * every):
+        items = [data[i] for i in range(start, min(start + 64 * every, len(data)), every)]
+        pixels = torch.stack([item.image for item in items]).to(texts.device)
+        scores = clip.embed_image(pixels) @ texts.T  # type: ignore[operator]
+        best = scores.topk(min(5, len(texts)), dim=1).indices.cpu()
+        truth = torch.tensor([item.concept for item in items])[:, None]
+        top1 += int((best[:, :1] == truth).sum())
+        top5 += int((best == truth).any(dim=1).sum())
+        count += len(items)
+    return {"top1": top1 / count, "top5": top5 / count}

@@ -1,0 +1,381 @@
+"""One training loop for every model, on accelerate.
+
+A recipe is a `Task`: it owns a model, gives a loss for a step number, draws a sample picture and saves the
+result. The loop owns everything else: mixed precision, gradient clipping, the learning rate, the moving
+average of the weights, checkpoints, the log.
+
+Every random draw of step n comes from a generator seeded with (seed, n), and the learning rate is a
+function of n. So a run that is killed at any moment and started again gives the same weights as one
+that is not: model, optimiser, average and n are all there is to restore.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from course_utils.files import write_atomically
+from course_utils.training.checkpoint import load_checkpoint, save_checkpoint
+from course_utils.training.processes import shares_cpu
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; each recipe's preset fills it in."""
+
+    steps: int
+    batch_size: int  # of all processes together
+    learning_rate: float
+    warmup_steps: int = 100
+    decay_fraction: float = 0.3  # the last part of the run, in which the learning rate falls to zero
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)  # 0.99 follows the gradient faster; runs are short
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.999  # 0 turns the moving average off
+    seed: int = 0
+    mixed_precision: str = "auto"  # "auto", "no", "bf16"
+    compile: bool = False
+    log_every: int = 20  # steps
+    sample_every: int = 0  # steps; 0 draws samples only at the end
+    save_every_seconds: float = 180.0
+
+
+class Task(Protocol):
+    """What the loop trains."""
+
+    name: str
+    model: nn.Module
+
+    def loss(self, model: nn.Module, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The batch's losses; the entry "loss" is minimised, the others are logged."""
+        ...
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Numbers for the log and the model card, from weights that may be the moving average."""
+        ...
+
+    def sample_grid(self, model: nn.Module) -> Tensor | None:
+        """A picture (3, H, W) in [-1, 1] that shows how far training has come."""
+        ...
+
+
+@dataclass
+class EMA:
+    """Exponential moving average of parameters: average <- d * average + (1 - d) * parameter.
+
+    Early on the decay is min(decay, (1 + n) / (10 + n)), so that the random start is soon forgotten.
+    """
+
+    decay: float
+    average: dict[str, Tensor] = field(default_factory=dict)
+
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the parameters after optimiser step `step` (the first is 0)."""
+        named = dict(model.named_parameters())
+        if not self.average:
+            self.average = {k: v.detach().clone() for k, v in named.items()}
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(
+            list(self.average.values()),
+            [named[k].detach() for k in self.average],
+            1.0 - decay,
+        )
+
+    def copy_to(self, model: nn.Module) -> None:
+        """Overwrite the model's parameters with the average."""
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name in self.average:
+                    parameter.copy_(self.average[name])
+
+
+def learning_rate(settings: Settings, step: int) -> float:
+    """Rises over `warmup_steps`, stays, and falls linearly to zero over the last part.
+
+    A run that ends in this fall can be made longer afterwards by resuming from a checkpoint before it.
+    """
+    warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    decay_steps = max(1, round(settings.steps * settings.decay_fraction))
+    fall = min(1.0, (settings.steps - step) / decay_steps)
+    return settings.learning_rate * warm * max(fall, 0.0)
+
+
+def pick_precision(wanted: str = "auto") -> str:
+    """`"bf16"` where the hardware computes it fast, else `"no"` (float32).
+
+    On a GPU bfloat16 needs Ampere or newer; on a CPU it needs avx512_bf16 or AMX, and is slower than
+    float32 without them.
+    """
+    if wanted not in {"auto", "no", "bf16"}:
+        raise ValueError(f"mixed_precision is {wanted!r}; expected 'auto', 'no' or 'bf16'.")
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    if torch.backends.mps.is_available():
+        return "no"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if fast else "no"
+
+
+def train(task: Task, settings: Settings, folder: str | Path, progress: bool = True) -> dict:
+    """Train, or go on training, and leave the averaged weights in `task.model`.
+
+    Args:
+        task: what to train.
+        settings: how.
+        folder: for `checkpoint.safetensors`, `log.csv`, `samples/` and `run.json`. Where it holds a
+            checkpoint of the same task, training goes on from there.
+        progress: show a progress bar.
+
+    Returns:
+        The last figures: losses, `task.evaluate`, steps, seconds and samples a second.
+
+    Raises:
+        KeyboardInterrupt: after a checkpoint has been written.
+        FloatingPointError: the loss is not a number; the last checkpoint is from before.
+    """
+    from accelerate import Accelerator
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    precision = pick_precision(settings.mixed_precision)
+    accelerator = Accelerator(cpu=shares_cpu(), mixed_precision=precision)
+    main = accelerator.is_main_process
+    processes, rank = accelerator.num_processes, accelerator.process_index
+    torch.manual_seed(settings.seed)
+    optimizer = torch.optim.AdamW(
+        task.model.parameters(),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    ema = EMA(settings.ema_decay)
+    path = folder / "checkpoint.safetensors"
+    start, seconds = 0, 0.0
+    if path.exists():
+        state = load_checkpoint(path, task.name, task.model, optimizer, ema)
+        start, seconds = state["step"], state["seconds"]
+    # Gradients are averaged below, by hand, so the model is not wrapped a second time.
+    model = accelerator.prepare_model(task.model, evaluation_mode=True)
+    optimizer = accelerator.prepare_optimizer(optimizer)
+    run = torch.compile(model) if settings.compile else model
+    ema.average = {k: v.to(accelerator.device) for k, v in ema.average.items()}
+    log = Log(folder, start) if main else SilentLog()
+
+    def save(step: int) -> None:
+        if not main:
+            return
+        raw = accelerator.unwrap_model(model)
+        note = {"step": step, "seconds": seconds + time.monotonic() - began, "task": task.name}
+        save_checkpoint(path, raw, optimizer.optimizer, ema, note)
+
+    began = saved = time.monotonic()
+    done = start
+    model.train()
+    with DelayedInterrupt() as interrupt:
+        for step in _bar(start, settings.steps, task.name, progress and main, log):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(settings, step)
+            generator = step_generator(settings.seed, step, rank)
+            with accelerator.autocast():
+                losses = task.loss(run, step, generator)
+            accelerator.backward(losses["loss"])
+            stop = interrupt.asked
+            if processes > 1:
+                stop = average_gradients(model, accelerator, stop)
+            norm = accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if settings.ema_decay:
+                ema.update(accelerator.unwrap_model(model), step)
+            if step % settings.log_every == 0 or step + 1 == settings.steps:
+                figures = {k: float(v.detach()) for k, v in losses.items()}
+                if not math.isfinite(figures["loss"]):
+                    raise FloatingPointError(
+                        f"The loss of {task.name} is {figures['loss']} at step {step}. "
+                        f"Lower learning_rate ({settings.learning_rate}) and start again."
+                    )
+                spent = seconds + time.monotonic() - began
+                log.write(step, spent, figures | {"grad_norm": float(norm)})
+            if main and settings.sample_every and (step + 1) % settings.sample_every == 0:
+                _save_samples(task, accelerator.unwrap_model(model), ema, folder, step + 1)
+            done = step + 1
+            if stop or time.monotonic() - saved > settings.save_every_seconds:
+                save(done)
+                saved = time.monotonic()
+            if stop:
+                raise KeyboardInterrupt(f"stopped after step {done}; run again to go on")
+    if done > start:
+        save(done)
+    spent = seconds + time.monotonic() - began
+    raw = accelerator.unwrap_model(model).eval()
+    if settings.ema_decay:
+        ema.copy_to(raw)
+    if not main:
+        return {}
+    _save_samples(task, raw, None, folder, settings.steps)
+    result = {
+        "task": task.name,
+        "steps": settings.steps,
+        "seconds": round(spent, 1),
+        "samples_per_second": round(
+            settings.steps * settings.batch_size * processes / max(spent, 1e-9), 1
+        ),
+        "processes": processes,
+        "device": device_name(accelerator.device),
+        "precision": precision,
+        "settings": asdict(settings),
+        **log.last,
+        **task.evaluate(raw),
+    }
+    write_atomically(folder / "run.json", (json.dumps(result, indent=2) + "\n").encode())
+    return result
+
+
+def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
+    """The random numbers of one step, the same whether or not the run was interrupted.
+
+    Args:
+        seed: the run's, below 2^16.
+        step: below 2^32.
+        rank: which process, below 2^15; each draws its own part of the batch.
+    """
+    return torch.Generator().manual_seed((rank << 48) + (seed << 32) + step)
+
+
+def average_gradients(model: nn.Module, accelerator: Any, stop: bool) -> bool:
+    """Give every process the mean of all processes' gradients, in one message.
+
+    Args:
+        model: has gradients.
+        accelerator: knows the other processes.
+        stop: whether this process was asked to stop.
+
+    Returns:
+        Whether any process was, so that all stop after the same step.
+    """
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    asked = gradients[0].new_tensor([float(stop)])
+    flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients] + [asked]), "mean")
+    sizes = [g.numel() for g in gradients]
+    for gradient, part in zip(gradients, flat[:-1].split(sizes), strict=True):
+        gradient.copy_(part.view_as(gradient))
+    return bool(flat[-1] > 0)
+
+
+def device_name(device: torch.device) -> str:
+    """What a person would call the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+class DelayedInterrupt:
+    """Holds Ctrl-C (and a polite kill) back until a step is complete; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+class Log:
+    """A CSV file, and TensorBoard where it is installed. After a resume, later rows are dropped."""
+
+    FIELDS = ("step", "seconds", "name", "value")
+
+    def __init__(self, folder: Path, start: int) -> None:
+        self.path = folder / "log.csv"
+        self.last: dict[str, float] = {}
+        rows = []
+        if self.path.exists() and start:
+            with self.path.open(newline="") as file:
+                rows = [r for r in csv.reader(file) if r and r[0].isdigit() and int(r[0]) < start]
+        self.file = self.path.open("w", newline="")
+        self.writer = csv.writer(self.file)
+        self.writer.writerow(self.FIELDS)
+        self.writer.writerows(rows)
+        self.tensorboard = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+        except ImportError:
+            pass  # the CSV holds the same numbers
+
+    def write(self, step: int, seconds: float, figures: dict[str, float]) -> None:
+        """Add one row a figure."""
+        self.last = figures
+        for name, value in figures.items():
+            self.writer.writerow([step, round(seconds, 1), name, f"{value:.6g}"])
+            if self.tensorboard:
+                self.tensorboard.add_scalar(name, value, step)
+        self.file.flush()
+
+
+class SilentLog(Log):
+    """What processes other than the first write to."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, float] = {}
+
+    def write(self, step: int, seconds: float, figures: dict[str, float]) -> None:
+        """Only remember the last figures."""
+        self.last = figures
+
+
+def _bar(start: int, stop: int, name: str, progress: bool, log: Log) -> Iterator[int]:
+    from tqdm.auto import tqdm
+
+    with tqdm(total=stop, initial=start, desc=name, disable=not progress, mininterval=2) as bar:
+        for step in range(start, stop):
+            yield step
+            bar.update()
+            if "loss" in log.last:
+                bar.set_postfix(loss=f"{log.last['loss']:.4f}", refresh=False)
+
+
+def _save_samples(task: Task, model: nn.Module, ema: EMA | None, folder: Path, step: int) -> None:
+    """Draw with the averaged weights and put the training weights back."""
+    was_training = model.training
+    backup = None
+    if ema is not None and ema.average:
+        backup = {k: v.detach().clone() for k, v in model.named_parameters()}
+        ema.copy_to(model)
+    model.eval()
+    with torch.no_grad():
+        grid = task.sample_grid(model)
+    if grid is not None:
+        from course_utils.images import save_png
+
+        save_png(grid, folder / "samples" / f"{step:06d}.png")
+    if backup is not None:
+        EMA(0.0, backup).copy_to(model)
+    model.train(was_training)
