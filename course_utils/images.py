@@ -51,7 +51,9 @@ def from_pil(image: Image.Image) -> Tensor:
 def make_grid(pixels: Tensor, columns: int = 8, gap: int = 2) -> Tensor:
     """Lay pictures (B, 3, H, W) out in rows with white gaps: (3, H', W')."""
     if pixels.ndim != 4 or not len(pixels):
-        raise ValueError(f"pixels has shape {tuple(pixels.shape)}; expected (B, 3, H, W) with B > 0.")
+        raise ValueError(
+            f"pixels has shape {tuple(pixels.shape)}; expected (B, 3, H, W) with B > 0."
+        )
     count, channels, height, width = pixels.shape
     columns = min(columns, count)
     rows = -(-count // columns)

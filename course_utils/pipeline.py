@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from course_utils.files import write_atomically
 from course_utils.guidance import Conditioning, check_guidance_scale, guide
@@ -305,15 +306,16 @@ class Pipeline:
         folder = find_folder(str(name_or_folder), revision)
         try:
             check_index(folder)
-            pipeline = cls(
-                unet=UNet.from_pretrained(folder / "unet"),
-                vae=VAE.from_pretrained(folder / "vae"),
-                text_encoder=TextEncoder.from_pretrained(folder / "text_encoder"),
-                tokenizer=Tokenizer.from_pretrained(folder / "tokenizer"),
-                schedule=read_schedule(folder / "scheduler"),
-                vocabulary=Vocabulary.load(folder),
-                name=folder.name if Path(name_or_folder).is_dir() else str(name_or_folder),
-            )
+            with _NoRandomWeights():
+                pipeline = cls(
+                    unet=UNet.from_pretrained(folder / "unet"),
+                    vae=VAE.from_pretrained(folder / "vae"),
+                    text_encoder=TextEncoder.from_pretrained(folder / "text_encoder"),
+                    tokenizer=Tokenizer.from_pretrained(folder / "tokenizer"),
+                    schedule=read_schedule(folder / "scheduler"),
+                    vocabulary=Vocabulary.load(folder),
+                    name=str(name_or_folder),
+                )
         except WeightsError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
@@ -382,6 +384,19 @@ class Pipeline:
         # Some folders leave the tokenizer's length open; the text encoder's is what counts.
         longest = min(self.tokenizer.model_max_length, text.max_position_embeddings)
         self.tokenizer.model_max_length = longest
+
+
+class _NoRandomWeights(TorchFunctionMode):
+    """Skips `torch.nn.init`: what a file overwrites at once need not be drawn first.
+
+    On torch's meta device `normal_` would import torch's compiler, which takes two seconds.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 # --- arguments ---------------------------------------------------------------------------------

@@ -1,1 +1,4 @@
-"""The subcommands of `course`, one file each."""
+"""The subcommands of `course`: each module has `register(subparsers)` and `run(args) -> int`.
+
+Modules here import nothing heavy at the top, so that `course --help` answers at once.
+"""

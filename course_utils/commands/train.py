@@ -27,9 +27,13 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--mixed-precision", choices=("auto", "no", "bf16"))
     parser.add_argument("--runs", type=Path, help="checkpoints and logs; default: runs/PRESET")
     parser.add_argument(
-        "--weights", type=Path, help="finished weights; default: RUNS/weights, never the shipped ones"
+        "--weights",
+        type=Path,
+        help="finished weights; default: RUNS/weights, never the shipped ones",
     )
-    parser.add_argument("--processes", type=int, default=1, help="share each batch (CPU: 1 thread each)")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="share each batch (CPU: 1 thread each)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
 

@@ -1,7 +1,7 @@
 """How sure a measurement is: intervals for means, shares and distances.
 
-Seeds of one prompt are not independent: a prompt that fails once often fails again. So what is drawn
-again, or left out, is always a whole group of values that belong together, never a single one.
+Seeds of one prompt are not independent: a prompt that fails once often fails again. So what is
+drawn again, or left out, is always a whole group of values that belong together.
 """
 
 from __future__ import annotations

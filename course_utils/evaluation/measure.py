@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -147,14 +147,16 @@ def distances(features: Tensor, real: Tensor, pair: Tensor) -> dict[str, Estimat
         return {}
     mine = pair.repeat_interleave(len(features) // len(pair))
 
-    def on(distance: Callable[[Tensor, Tensor], float]) -> Estimate:
-        def statistic(keep: Tensor) -> float:
-            return distance(features[torch.isin(mine, keep)], real[torch.isin(pair, keep)])
+    def frechet(keep: Tensor) -> float:
+        left, right = torch.isin(mine, keep), torch.isin(pair, keep)
+        return metrics.frechet_distance(features[left], real[right])
 
-        return intervals.jackknife_interval(statistic, groups)
+    def kernel(keep: Tensor) -> float:
+        left, right = torch.isin(mine, keep), torch.isin(pair, keep)
+        return metrics.kernel_distance(features[left], real[right], mine[left], pair[right])
 
-    frechet, kernel = on(metrics.frechet_distance), on(metrics.kernel_distance)
+    distance = intervals.jackknife_interval(frechet, groups)
     return {
-        "frechet": Estimate(frechet.value, max(0.0, frechet.low), frechet.high),
-        "kernel": kernel,
+        "frechet": Estimate(distance.value, max(0.0, distance.low), distance.high),
+        "kernel": intervals.jackknife_interval(kernel, groups),
     }

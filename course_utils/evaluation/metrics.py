@@ -57,51 +57,43 @@ def _root_covariance(features: Tensor) -> Tensor:
 def kernel_distance(
     features_a: Tensor,
     features_b: Tensor,
-    subset_size: int | None = None,
-    subsets: int = 100,
-    generator: torch.Generator | None = None,
+    groups_a: Tensor | None = None,
+    groups_b: Tensor | None = None,
 ) -> float:
     """Kernel distance (KID): squared maximum mean discrepancy with k(x, y) = (x.y / D + 1)^3.
 
     MMD^2 = mean of k(a, a') over a != a' + mean of k(b, b') over b != b' - 2 mean of k(a, b).
-    Unbiased: 0 on average for two samples of one distribution, so it can be below 0.
+    Unbiased: 0 on average for two independent samples of one distribution, so it can be below 0.
 
-    Source: Binkowski et al. 2018, "Demystifying MMD GANs", section 4 and equation 4.
+    Pictures of one prompt are not independent, neither several drawn ones nor a drawn and a real one.
+    Where groups are given, only pictures of different groups are compared, in all three means.
+    That keeps it unbiased (with one picture a group and set it is the statistic of Gretton et al. 2012).
+
+    Source: Binkowski et al. 2018, "Demystifying MMD GANs", section 4 and equation 4; Gretton et al.
+    2012, "A kernel two-sample test", equation 4.
 
     Args:
         features_a, features_b: (Na, D) and (Nb, D), at least two rows each.
-        subset_size: None uses all pairs at once; a number averages over `subsets` random subsets
-            of that many rows of each set, as the paper does where all pairs are too many.
-        subsets: how many.
-        generator: CPU generator; needed for subsets.
+        groups_a, groups_b: (Na,) and (Nb,) whole numbers that tell what belongs together, in both
+            sets; None: nothing does.
 
     Raises:
-        ValueError: shapes that do not fit, or subsets that cannot be drawn.
+        ValueError: shapes that do not fit, groups for one set only, or no two different groups.
     """
     a, b = _check_features(features_a, features_b)
-    if subset_size is None:
-        return float(_mmd(a, b))
-    if not 2 <= subset_size <= min(len(a), len(b)) or subsets < 1 or generator is None:
-        raise ValueError(
-            f"subset_size={subset_size}, subsets={subsets}, generator={generator}; expected 2 to "
-            f"{min(len(a), len(b))} rows, at least one subset, and a generator"
-        )
-    total = 0.0
-    for _ in range(subsets):
-        rows_a, rows_b = (torch.randperm(len(x), generator=generator)[:subset_size] for x in (a, b))
-        total += float(_mmd(a[rows_a], b[rows_b]))
-    return total / subsets
+    if (groups_a is None) != (groups_b is None):
+        raise ValueError("groups_a or groups_b is missing; expected both or none")
+    if groups_a is None or groups_b is None:
+        groups_a, groups_b = torch.arange(len(a)), -1 - torch.arange(len(b))
 
+    def mean(x: Tensor, y: Tensor, groups_x: Tensor, groups_y: Tensor) -> float:
+        apart = groups_x.cpu()[:, None] != groups_y.cpu()  # (Nx, Ny)
+        if not bool(apart.any()):
+            raise ValueError("groups hold no two pictures of different groups to compare")
+        return float(((x @ y.T / x.shape[1] + 1) ** 3)[apart].mean())
 
-def _mmd(a: Tensor, b: Tensor) -> Tensor:
-    def kernel(x: Tensor, y: Tensor) -> Tensor:
-        return (x @ y.T / x.shape[1] + 1) ** 3
-
-    def mean_of_others(x: Tensor) -> Tensor:
-        table = kernel(x, x)
-        return (table.sum() - table.diagonal().sum()) / (len(x) * (len(x) - 1))
-
-    return mean_of_others(a) + mean_of_others(b) - 2 * kernel(a, b).mean()
+    own = mean(a, a, groups_a, groups_a) + mean(b, b, groups_b, groups_b)
+    return own - 2 * mean(a, b, groups_a, groups_b)
 
 
 def _check_features(*sets: Tensor) -> list[Tensor]:

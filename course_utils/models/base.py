@@ -147,7 +147,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read `config.json` of a model folder, with an error that says what is wrong."""
     path = folder / "config.json"
     if not folder.is_dir():
-        raise WeightsError(f"There is no folder {folder}. Expected a model folder with config.json.")
+        raise WeightsError(
+            f"There is no folder {folder}. Expected a model folder with config.json."
+        )
     if not path.is_file():
         raise WeightsError(f"{folder} has no config.json, so it is not a model folder.")
     try:
@@ -169,11 +171,13 @@ def read_weights(folder: Path, preferred: str) -> dict[str, Tensor]:
         if not found and shards:
             found = shards
         if not found:
-            pickles = sorted(p.name for p in folder.glob("*") if p.suffix in {".bin", ".pt", ".ckpt"})
+            pickles = sorted(
+                p.name for p in folder.glob("*") if p.suffix in {".bin", ".pt", ".ckpt"}
+            )
             if pickles:
                 raise WeightsError(
-                    f"{folder} holds a pickle ({pickles[0]}) where safetensors belong. A pickle can "
-                    f"run any code when it is opened, so it is not read. Expected {preferred}."
+                    f"{folder} holds a pickle ({pickles[0]}) where safetensors belong. A pickle can"
+                    f" run any code when it is opened, so it is not read. Expected {preferred}."
                 )
             raise WeightsError(f"{folder} has no weights: expected the file {preferred}.")
     else:

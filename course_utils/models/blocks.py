@@ -75,7 +75,7 @@ class Upsample2D(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, C, 2H, 2W), or `size` where an odd size was halved on the way down."""
+        """(B, C, H, W) -> (B, C, 2H, 2W), or `size` where an odd size was halved."""
         if size is None:
             return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return self.conv(F.interpolate(x, size=size, mode="nearest"))

@@ -1,9 +1,10 @@
 """CLIP: a text tower and an image tower that learn to agree on what a picture shows.
 
-Source: Radford et al. 2021, "Learning transferable visual models from natural language supervision",
-section 2.3 and figure 3. Configuration fields and parameter names are those of transformers'
-`CLIPTextModel`, `CLIPVisionModel` and `CLIPModel`; `ConvImageEncoder` is the course's own small image tower,
-in the spirit of the paper's ResNet towers, because a vision transformer learns slowly from few pictures.
+Source: Radford et al. 2021, "Learning transferable visual models from natural language
+supervision", section 2.3 and figure 3. Configuration fields and parameter names are those of
+transformers' `CLIPTextModel`, `CLIPVisionModel` and `CLIPModel`; `ConvImageEncoder` is the course's
+own small image tower, in the spirit of the paper's ResNet towers, because a vision transformer
+learns slowly from few pictures.
 
 Shapes: `ids` int64 (B, L); text states (B, L, D); pictures float32 (B, 3, H, W) in [-1, 1].
 """
@@ -140,14 +141,17 @@ class TextEncoder(Model):
 class ImageEncoder(nn.Module):
     """A vision transformer: `CLIPVisionModel` up to its pooled output.
 
-    Source: Dosovitskiy et al. 2021, "An image is worth 16x16 words"; CLIP adds a layer norm before it.
+    Source: Dosovitskiy et al. 2021, "An image is worth 16x16 words"; CLIP adds a layer norm before
+        it.
     """
 
     def __init__(self, config: VisionConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or VisionConfig()
         self.embeddings = PatchEmbeddings(c)
-        self.pre_layrnorm = nn.LayerNorm(c.hidden_size, eps=c.layer_norm_eps)  # sic, in transformers
+        self.pre_layrnorm = nn.LayerNorm(
+            c.hidden_size, eps=c.layer_norm_eps
+        )  # sic, in transformers
         self.encoder = Transformer(c)
         self.post_layernorm = nn.LayerNorm(c.hidden_size, eps=c.layer_norm_eps)
 
@@ -391,7 +395,9 @@ def _known_fields(cls: type, values: Any) -> Any:
 
 def _check_tower(config: TextConfig | VisionConfig) -> None:
     if config.hidden_act not in ACTIVATIONS:
-        raise ValueError(f"hidden_act is {config.hidden_act!r}; expected {' or '.join(ACTIVATIONS)}.")
+        raise ValueError(
+            f"hidden_act is {config.hidden_act!r}; expected {' or '.join(ACTIVATIONS)}."
+        )
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"hidden_size is {config.hidden_size}; expected a multiple of num_attention_heads, "

@@ -1,16 +1,17 @@
 """Byte-pair encoding: text to token ids, as CLIP does it.
 
-Words are lower-cased and split into bytes; then the most frequent neighbouring pairs, learned from the
-captions, are merged again and again. Any text can be encoded: a word that the captions never held
-falls into smaller known pieces.
+Words are lower-cased and split into bytes; then the most frequent neighbouring pairs, learned from
+the captions, are merged again and again. Any text can be encoded: a word that the captions never
+held falls into smaller known pieces.
 
-Source: Sennrich et al. 2016, "Neural machine translation of rare words with subword units", algorithm 1;
-Radford et al. 2021, section 2.4. The files are those of transformers' `CLIPTokenizer`.
+Source: Sennrich et al. 2016, "Neural machine translation of rare words with subword units",
+algorithm 1; Radford et al. 2021, section 2.4. The files are those of transformers' `CLIPTokenizer`.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import unicodedata
 from collections import Counter
@@ -82,7 +83,7 @@ class Tokenizer:
         if word not in self._word_cache:
             symbols = to_symbols(word)
             while len(symbols) > 1:
-                pairs = zip(symbols, symbols[1:], strict=False)
+                pairs = itertools.pairwise(symbols)
                 best = min(pairs, key=lambda pair: self._rank.get(pair, len(self._rank)))
                 if best not in self._rank:
                     break
@@ -125,7 +126,7 @@ class Tokenizer:
         while len(base) + len(merges) + 2 < vocab_size:
             pairs: Counter[tuple[str, str]] = Counter()
             for word, symbols in words.items():
-                for pair in zip(symbols, symbols[1:], strict=False):
+                for pair in itertools.pairwise(symbols):
                     pairs[pair] += counts[word]
             if not pairs:
                 break
@@ -133,9 +134,7 @@ class Tokenizer:
             if count < 2:
                 break
             merges.append(best)
-            words = {
-                word: merge_pair(s, best) if best[0] in s else s for word, s in words.items()
-            }
+            words = {word: merge_pair(s, best) if best[0] in s else s for word, s in words.items()}
         tokens = [*base, *("".join(pair) for pair in merges), START, END]
         return cls({token: i for i, token in enumerate(tokens)}, merges, model_max_length)
 
@@ -182,7 +181,7 @@ class Tokenizer:
             merges = [tuple(m.split(" ") if isinstance(m, str) else m) for m in model["merges"]]
         else:
             raise WeightsError(
-                f"{folder} has no tokenizer: expected vocab.json with merges.txt, or tokenizer.json."
+                f"{folder} has no tokenizer: expected vocab.json and merges.txt, or tokenizer.json."
             )
         return cls(vocab, merges, int(config.get("model_max_length", 77)))  # type: ignore[arg-type]
 

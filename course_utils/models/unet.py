@@ -1,19 +1,21 @@
 """The denoiser: a U-Net that knows the time and listens to words.
 
-It takes noisy latents x_t, the timestep t and text states, and predicts epsilon, x0 or v. Going down, maps get
-smaller and wider; going up, they grow back, and each level sees what the same level saw on the way
-down (the skips).
+It takes noisy latents x_t, the timestep t and text states, and predicts epsilon, x0 or v. Going
+down, maps get smaller and wider; going up, they grow back, and each level sees what the same level
+saw on the way down (the skips).
 
-Source: Ronneberger et al. 2015, "U-Net"; Ho et al. 2020, appendix B (time embedding, residual blocks);
-Rombach et al. 2022, section 3.3 and equation 3 (cross-attention to text). Configuration fields and parameter
-names are those of `diffusers.UNet2DConditionModel` for the blocks that Stable Diffusion 1.x uses.
+Source: Ronneberger et al. 2015, "U-Net"; Ho et al. 2020, appendix B (time embedding, residual
+blocks); Rombach et al. 2022, section 3.3 and equation 3 (cross-attention to text). Configuration
+fields and parameter names are those of `diffusers.UNet2DConditionModel` for the blocks that Stable
+Diffusion 1.x uses.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -75,14 +77,14 @@ class UNet(Model):
     ...     cross_attention_dim=12, sample_size=8, layers_per_block=1,
     ...     down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
     ...     up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"))
-    >>> x_t, t, text_states = torch.zeros(2, 4, 8, 8), torch.tensor([10, 900]), torch.zeros(2, 5, 12)
-    >>> unet(x_t, t, text_states).shape
+    >>> x_t, t = torch.zeros(2, 4, 8, 8), torch.tensor([10, 900])
+    >>> unet(x_t, t, text_states=torch.zeros(2, 5, 12)).shape
     torch.Size([2, 4, 8, 8])
     """
 
     Config = UNetConfig
     CLASS_NAME = "UNet2DConditionModel"
-    FIXED = {
+    FIXED: ClassVar[Mapping[str, Any]] = {
         "act_fn": "silu",
         "attention_type": "default",
         "addition_embed_type_num_heads": ...,
@@ -104,7 +106,7 @@ class UNet(Model):
         c = self.config
         widths, heads, layers = c.block_out_channels, c.heads, c.layers_per_block
         temb = 4 * widths[0]
-        shared = {"temb": temb, "context": c.cross_attention_dim, "config": c}
+        shared: dict[str, Any] = {"temb": temb, "context": c.cross_attention_dim, "config": c}
 
         self.conv_in = nn.Conv2d(c.in_channels, widths[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(widths[0], temb)
@@ -167,7 +169,8 @@ def timestep_embedding(
 ) -> Tensor:
     """Waves of many lengths, so that near and far timesteps can both be told apart.
 
-    Vaswani et al. 2017, section 3.5: sin(t / 10000^(i/half)) and cos of the same, i = 0 .. half - 1.
+    Vaswani et al. 2017, section 3.5: sin(t / 10000^(i/half)) and cos of the same, i = 0 .. half -
+    1.
 
     Args:
         t: timesteps (B,).
@@ -242,9 +245,7 @@ class DownBlock(nn.Module):
 class MidBlock(nn.Module):
     """At the smallest size: residual block, attention, residual block."""
 
-    def __init__(
-        self, width: int, heads: int, temb: int, context: int, config: UNetConfig
-    ) -> None:
+    def __init__(self, width: int, heads: int, temb: int, context: int, config: UNetConfig) -> None:
         super().__init__()
         groups, eps = config.norm_num_groups, config.norm_eps
         self.attentions = nn.ModuleList([Transformer2D(width, heads, context, groups)])
@@ -285,9 +286,7 @@ class UpBlock(nn.Module):
         if up:
             self.upsamplers = nn.ModuleList([Upsample2D(width)])
 
-    def forward(
-        self, x: Tensor, skips: list[Tensor], temb: Tensor, text_states: Tensor
-    ) -> Tensor:
+    def forward(self, x: Tensor, skips: list[Tensor], temb: Tensor, text_states: Tensor) -> Tensor:
         """Takes its skips from the end of the list `skips`."""
         for i, resnet in enumerate(self.resnets):
             x = resnet(torch.cat([x, skips.pop()], dim=1), temb)
@@ -340,7 +339,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.ModuleList([GEGLU(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)])
+        self.net = nn.ModuleList(
+            [GEGLU(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C)."""

@@ -3,14 +3,16 @@
 A picture (B, 3, H, W) in [-1, 1] becomes a Gaussian over latents (B, 4, H/8, W/8). The mean of that
 Gaussian times `scaling_factor` has unit variance, which is what the denoiser works on.
 
-Source: Kingma and Welling 2014, "Auto-encoding variational Bayes", equations 3 and 10; Rombach et al.
-2022, "High-resolution image synthesis with latent diffusion models", section 3.1. Configuration fields and
-parameter names are those of `diffusers.AutoencoderKL`.
+Source: Kingma and Welling 2014, "Auto-encoding variational Bayes", equations 3 and 10; Rombach et
+al. 2022, "High-resolution image synthesis with latent diffusion models", section 3.1. Configuration
+fields and parameter names are those of `diffusers.AutoencoderKL`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -40,13 +42,13 @@ class VAEConfig:
         n = len(self.block_out_channels)
         if self.down_block_types != ("DownEncoderBlock2D",) * n:
             raise ValueError(
-                f"down_block_types is {self.down_block_types}; expected {n} x 'DownEncoderBlock2D', "
-                f"one for each of block_out_channels."
+                f"down_block_types is {self.down_block_types}; expected {n} x 'DownEncoderBlock2D',"
+                " one for each of block_out_channels."
             )
         if self.up_block_types != ("UpDecoderBlock2D",) * n:
             raise ValueError(
                 f"up_block_types is {self.up_block_types}; expected {n} x 'UpDecoderBlock2D', "
-                f"one for each of block_out_channels."
+                " one for each of block_out_channels."
             )
         if self.act_fn != "silu":
             raise ValueError(f"act_fn is {self.act_fn!r}; expected 'silu'.")
@@ -94,7 +96,7 @@ class VAE(Model):
 
     Config = VAEConfig
     CLASS_NAME = "AutoencoderKL"
-    FIXED = {
+    FIXED: ClassVar[Mapping[str, Any]] = {
         "force_upcast": ...,  # a hint for half precision; our pipeline always decodes in float32
         "use_quant_conv": True,
         "use_post_quant_conv": True,
@@ -102,7 +104,7 @@ class VAE(Model):
     }
     config: VAEConfig
 
-    def __init__(self, config: VAEConfig | None = None, **fields) -> None:
+    def __init__(self, config: VAEConfig | None = None, **fields: Any) -> None:
         super().__init__(config, **fields)
         c = self.config
         self.encoder = Encoder(c)
@@ -120,7 +122,7 @@ class VAE(Model):
         return self.decoder(self.post_quant_conv(z))
 
     def to_latents(self, pixels: Tensor) -> Tensor:
-        """What the denoiser works on: the mean times `scaling_factor`, so of about unit variance."""
+        """What the denoiser works on: the mean times `scaling_factor`, of unit variance."""
         return self.encode(pixels).mode() * self.config.scaling_factor
 
     def to_pixels(self, latents: Tensor) -> Tensor:
@@ -133,7 +135,7 @@ class VAE(Model):
 
 
 class Encoder(nn.Module):
-    """Halves the picture between levels, mixes all positions once, and gives mean and log variance."""
+    """Halves the picture between levels, mixes all positions, gives mean and log variance."""
 
     def __init__(self, c: VAEConfig) -> None:
         super().__init__()

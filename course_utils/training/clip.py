@@ -1,4 +1,6 @@
-"""Recipes `clip` (the conditioner's text tower learns here) and `judge` (never used as conditioner)."""
+"""Recipes `clip` (the conditioner's text tower learns here) and `judge` (never used as
+conditioner).
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,9 @@ class CLIPTask:
         self.data = CaptionedEmoji(subset, split="train")
         self.held_out = CaptionedEmoji(subset, split="held_out")
         if next(clip.parameters()).device.type == "cpu":
-            clip.to(memory_format=torch.channels_last)
+            clip.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def loss(self, model: nn.Module, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, model: CLIP, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The contrastive loss of one batch, and how often the right caption came first."""
         device = next(model.parameters()).device
         batch = self.data.sample_batch(self.batch_size, generator)
@@ -55,12 +57,11 @@ class CLIPTask:
         logits = model(ids, pixels.contiguous(memory_format=torch.channels_last))
         right = logits.argmax(dim=1) == torch.arange(len(logits), device=device)
         with torch.no_grad():  # Radford et al. 2021, section 2.5: never sharper than 100
-            clip = model.module if hasattr(model, "module") else model
-            clip.logit_scale.clamp_(max=math.log(100.0))
+            model.logit_scale.clamp_(max=math.log(100.0))
         return {"loss": contrastive_loss(logits), "accuracy": right.float().mean()}
 
     @torch.no_grad()
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
+    def evaluate(self, model: CLIP) -> dict[str, float]:
         """Zero-shot accuracy over all concepts, on trained and on held-out pictures."""
         figures = {}
         for data, suffix in ((self.data, ""), (self.held_out, "_held_out")):
@@ -69,7 +70,7 @@ class CLIPTask:
                     figures[name + suffix] = value
         return figures
 
-    def sample_grid(self, model: nn.Module) -> Tensor | None:
+    def sample_grid(self, model: CLIP) -> Tensor | None:
         """CLIP draws nothing."""
         return None
 
@@ -79,8 +80,8 @@ def augment(pixels: Tensor, strength: float, generator: torch.Generator) -> Tens
 
     Args:
         pixels: (B, 3, H, W) in [-1, 1].
-        strength: 0 changes nothing; 1 shifts by up to 8 pixels, blurs with up to sigma 1.5, adds noise
-            of up to 0.3.
+        strength: 0 changes nothing; 1 shifts by up to 8 pixels, blurs with up to sigma 1.5, adds
+            noise of up to 0.3.
         generator: CPU generator.
     """
     if strength <= 0:
@@ -125,16 +126,16 @@ def concept_texts(clip: CLIP, tokenizer: Tokenizer, data: CaptionedEmoji) -> Ten
 
 @torch.no_grad()
 def zero_shot(
-    clip: nn.Module, tokenizer: Tokenizer, data: CaptionedEmoji, most: int = 600
+    clip: CLIP, tokenizer: Tokenizer, data: CaptionedEmoji, most: int = 600
 ) -> dict[str, float]:
     """Share of pictures whose concept comes first, or among the first five, of all concepts."""
-    texts = concept_texts(clip, tokenizer, data)  # type: ignore[arg-type]
+    texts = concept_texts(clip, tokenizer, data)
     every = -(-len(data) // most)
     top1 = top5 = count = 0
     for start in range(0, len(data), 64 * every):
         items = [data[i] for i in range(start, min(start + 64 * every, len(data)), every)]
         pixels = torch.stack([item.image for item in items]).to(texts.device)
-        scores = clip.embed_image(pixels) @ texts.T  # type: ignore[operator]
+        scores = clip.embed_image(pixels) @ texts.T
         best = scores.topk(min(5, len(texts)), dim=1).indices.cpu()
         truth = torch.tensor([item.concept for item in items])[:, None]
         top1 += int((best[:, :1] == truth).sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +92,8 @@ class DenoiserTask:
         schedule: how much noise at which timestep, and what is predicted.
         batch_size: B.
         condition_dropout: share of captions replaced by the empty one, so that the model can draw
-            without words too: classifier-free guidance needs it (Ho and Salimans 2022, algorithm 1).
+            without words too: classifier-free guidance needs it (Ho and Salimans 2022, algorithm
+                1).
         preview: what `sample_grid` draws with: `(vae, prompts' text states)`.
     """
 
@@ -112,7 +114,7 @@ class DenoiserTask:
         self.batch_size, self.condition_dropout = batch_size, condition_dropout
         self.preview = preview
 
-    def loss(self, model: nn.Module, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, model: Any, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean squared error of the prediction for one batch."""
         device = next(model.parameters()).device
         if self.bank.latents.device != device:
@@ -143,7 +145,7 @@ class DenoiserTask:
         }
 
     @torch.no_grad()
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
+    def evaluate(self, model: Any) -> dict[str, float]:
         """The loss of the averaged weights over fixed draws, without dropped captions."""
         keep, self.condition_dropout = self.condition_dropout, 0.0
         losses = [
@@ -154,7 +156,7 @@ class DenoiserTask:
         return {"ema_loss": sum(losses) / len(losses)}
 
     @torch.no_grad()
-    def sample_grid(self, model: nn.Module) -> Tensor | None:
+    def sample_grid(self, model: Any) -> Tensor | None:
         """The preview prompts, drawn with guidance 4 in 20 DDIM steps from fixed noise."""
         if self.preview is None:
             return None

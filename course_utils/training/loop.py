@@ -1,8 +1,8 @@
 """One training loop for every model, on accelerate.
 
-A recipe is a `Task`: it owns a model, gives a loss for a step number, draws a sample picture and saves the
-result. The loop owns everything else: mixed precision, gradient clipping, the learning rate, the moving
-average of the weights, checkpoints, the log.
+A recipe is a `Task`: it owns a model, gives a loss for a step number, draws a sample picture and
+saves the result. The loop owns everything else: mixed precision, gradient clipping, the learning
+rate, the moving average of the weights, checkpoints, the log.
 
 Every random draw of step n comes from a generator seeded with (seed, n), and the learning rate is a
 function of n. So a run that is killed at any moment and started again gives the same weights as one
@@ -38,7 +38,9 @@ class Settings:
     batch_size: int  # of all processes together
     learning_rate: float
     warmup_steps: int = 100
-    decay_fraction: float = 0.3  # the last part of the run, in which the learning rate falls to zero
+    decay_fraction: float = (
+        0.3  # the last part of the run, in which the learning rate falls to zero
+    )
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)  # 0.99 follows the gradient faster; runs are short
     max_grad_norm: float = 1.0
@@ -57,15 +59,15 @@ class Task(Protocol):
     name: str
     model: nn.Module
 
-    def loss(self, model: nn.Module, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, model: Any, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The batch's losses; the entry "loss" is minimised, the others are logged."""
         ...
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
+    def evaluate(self, model: Any) -> dict[str, float]:
         """Numbers for the log and the model card, from weights that may be the moving average."""
         ...
 
-    def sample_grid(self, model: nn.Module) -> Tensor | None:
+    def sample_grid(self, model: Any) -> Tensor | None:
         """A picture (3, H, W) in [-1, 1] that shows how far training has come."""
         ...
 
@@ -74,7 +76,8 @@ class Task(Protocol):
 class EMA:
     """Exponential moving average of parameters: average <- d * average + (1 - d) * parameter.
 
-    Early on the decay is min(decay, (1 + n) / (10 + n)), so that the random start is soon forgotten.
+    Early on the decay is min(decay, (1 + n) / (10 + n)), so that the random start is soon
+    forgotten.
     """
 
     decay: float
@@ -103,7 +106,8 @@ class EMA:
 def learning_rate(settings: Settings, step: int) -> float:
     """Rises over `warmup_steps`, stays, and falls linearly to zero over the last part.
 
-    A run that ends in this fall can be made longer afterwards by resuming from a checkpoint before it.
+    A run that ends in this fall can be made longer afterwards by resuming from a checkpoint before
+    it.
     """
     warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
     decay_steps = max(1, round(settings.steps * settings.decay_fraction))
@@ -114,8 +118,8 @@ def learning_rate(settings: Settings, step: int) -> float:
 def pick_precision(wanted: str = "auto") -> str:
     """`"bf16"` where the hardware computes it fast, else `"no"` (float32).
 
-    On a GPU bfloat16 needs Ampere or newer; on a CPU it needs avx512_bf16 or AMX, and is slower than
-    float32 without them.
+    On a GPU bfloat16 needs Ampere or newer; on a CPU it needs avx512_bf16 or AMX, and is slower
+    than float32 without them.
     """
     if wanted not in {"auto", "no", "bf16"}:
         raise ValueError(f"mixed_precision is {wanted!r}; expected 'auto', 'no' or 'bf16'.")

@@ -1,7 +1,7 @@
 """Several processes that share each batch.
 
-On a CPU, processes of one thread each waste less time waiting for one another than the threads of one
-process; on several GPUs each process drives one.
+On a CPU, processes of one thread each waste less time waiting for one another than the threads of
+one process; on several GPUs each process drives one.
 """
 
 from __future__ import annotations

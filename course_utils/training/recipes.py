@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from course_utils.models.tokenizer import split_words
 from course_utils.schedules import NoiseSchedule
 from course_utils.training.clip import CLIPTask
 from course_utils.training.denoiser import DenoiserTask, build_bank, preview_prompts
+from course_utils.training.init import keep_signal
 from course_utils.training.loop import Settings, train
 from course_utils.training.processes import shares_cpu
 from course_utils.training.vae import VAETask
@@ -96,7 +97,7 @@ CPU = Preset(
     vae_channels=(16, 32, 64, 128),
     unet_channels=(96, 192),
     vae_groups=4,
-    vae_whole_from=4500,
+    vae_whole_from=2800,
     unet_heads=4,
     unet_groups=8,
     bank_size=40_000,
@@ -105,7 +106,7 @@ CPU = Preset(
         "judge": Settings(
             500, 96, 1e-3, 50, 0.4, 0.05, ema_decay=0.99, log_every=10, seed=JUDGE_SEED
         ),
-        "vae": Settings(5000, 16, 2e-3, 100, 0.4, 0.0, ema_decay=0.998, sample_every=500),
+        "vae": Settings(3300, 16, 1e-3, 100, 0.4, 0.0, ema_decay=0.998, sample_every=500),
         "denoiser": Settings(4000, 64, 8e-4, 100, 0.3, 0.01, ema_decay=0.998, sample_every=500),
     },
 )
@@ -152,7 +153,9 @@ GPU = Preset(
         "clip": Settings(8_000, 512, 1e-3, 200, 0.4, 0.05, ema_decay=0.999),
         "judge": Settings(8_000, 512, 1e-3, 200, 0.4, 0.05, ema_decay=0.999, seed=JUDGE_SEED),
         "vae": Settings(20_000, 64, 1e-3, 200, 0.4, 0.0, ema_decay=0.999, sample_every=2_000),
-        "denoiser": Settings(60_000, 512, 6e-4, 500, 0.3, 0.01, ema_decay=0.9995, sample_every=5_000),
+        "denoiser": Settings(
+            60_000, 512, 6e-4, 500, 0.3, 0.01, ema_decay=0.9995, sample_every=5_000
+        ),
     },
 )
 
@@ -225,7 +228,9 @@ def split_batch(settings: Settings) -> Settings:
 def make_tokenizer(preset: Preset) -> Tokenizer:
     """Learn a vocabulary from 20,000 captions; the CPU's also knows the words of `core`."""
     subset = "core" if preset.clip_subset == "iconic" else preset.clip_subset
-    captions = CaptionedEmoji(subset).sample_batch(20_000, torch.Generator().manual_seed(0)).captions
+    captions = (
+        CaptionedEmoji(subset).sample_batch(20_000, torch.Generator().manual_seed(0)).captions
+    )
     return Tokenizer.train(captions, preset.vocab_size, model_max_length=32)
 
 
@@ -291,6 +296,7 @@ def _build_vae(preset: Preset, paths: Paths, settings: Settings) -> VAETask:
         sample_size=64,
         scaling_factor=1.0,  # measured when the weights are finished
     )
+    keep_signal(vae)
     return VAETask(vae, preset.subset, settings.batch_size, preset.vae_whole_from)
 
 
@@ -317,9 +323,10 @@ def _finish_vae(task: VAETask, preset: Preset, paths: Paths) -> None:
 def make_schedule() -> NoiseSchedule:
     """Stable Diffusion's betas with zero terminal SNR, and v prediction.
 
-    With a terminal SNR of zero the first step starts from pure noise in training as in sampling, so that
-    plain backgrounds come out in their colour (Lin et al. 2024, "Common diffusion noise schedules and
-    sample steps are flawed"); epsilon cannot be predicted there, v can (Salimans and Ho 2022).
+    With a terminal SNR of zero the first step starts from pure noise in training as in sampling, so
+    that plain backgrounds come out in their colour (Lin et al. 2024, "Common diffusion noise
+    schedules and sample steps are flawed"); epsilon cannot be predicted there, v can (Salimans and
+    Ho 2022).
     """
     schedule = NoiseSchedule.scaled_linear(
         0.00085, 0.012, prediction_type="v_prediction", timestep_spacing="trailing"
@@ -403,13 +410,13 @@ def _write_json(path: Path, content: Any) -> None:
     write_atomically(path, text.encode())
 
 
-BUILDERS = {
+BUILDERS: dict[str, Callable[[Preset, Paths, Settings], Any]] = {
     "clip": _build_clip,
     "judge": _build_judge,
     "vae": _build_vae,
     "denoiser": _build_denoiser,
 }
-FINISHERS = {
+FINISHERS: dict[str, Callable[[Any, Preset, Paths], None]] = {
     "clip": _finish_clip,
     "judge": _finish_judge,
     "vae": _finish_vae,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -87,12 +86,11 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 @torch.no_grad()
-def shake[M: nn.Module](model: M, seed: int = 0) -> M:
+def shake(model: nn.Module, seed: int = 0) -> None:
     """Move every parameter off its initial value, so that no bias is 0 and no scale is 1."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    return model
 
 
 def gradients(model: nn.Module, output: Tensor) -> dict[str, Tensor]:
@@ -148,9 +146,3 @@ def fill_full_size(ours: nn.Module, theirs: nn.Module) -> None:
     for model in (ours, theirs):
         model.load_state_dict(state, strict=True, assign=True)
         model.eval()
-
-
-def write_config(folder: Path, text: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(text, encoding="utf-8")
-    return folder
