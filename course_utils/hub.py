@@ -25,6 +25,18 @@ PINNED = {
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 PARTS = ("unet", "vae", "text_encoder")
 WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors")
+# What a scheduler's configuration says of the model; the rest says how its sampler walks.
+OF_THE_MODEL = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "rescale_betas_zero_snr",
+    "steps_offset",
+    "set_alpha_to_one",
+)
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 
 
@@ -114,12 +126,10 @@ def read_schedule(folder: str | Path) -> NoiseSchedule:
         raise WeightsError(f"{path} is a {kind}; expected a schedule of betas, as in version 1.x.")
     leading = kind in {"DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LCMScheduler", ""}
     spacing = config.get("timestep_spacing", "leading" if leading else "linspace")
-    keys = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
-    keys += ("prediction_type", "rescale_betas_zero_snr", "steps_offset", "set_alpha_to_one")
     try:
         return NoiseSchedule.from_config(
             {"set_alpha_to_one": kind != "PNDMScheduler"}
-            | {key: config[key] for key in keys if key in config}
+            | {key: config[key] for key in OF_THE_MODEL if key in config}
             | {"timestep_spacing": "trailing" if spacing == "linspace" else spacing}
         )
     except (ValueError, TypeError) as error:
@@ -151,12 +161,18 @@ def fetch(repo_id: str, revision: str | None) -> Path:
     if pinned and cached is not None:
         return cached
     try:
-        offered = huggingface_hub.snapshot_download(repo_id, revision=revision, dry_run=True)
-        files = {item.filename: item for item in offered if not isinstance(item, str)}
-        wanted = choose_files(files)
-        _check_choice(repo_id, wanted, files)
-        commit = files["model_index.json"].commit_hash
-        missing = sum(files[n].file_size or 0 for n in wanted if files[n].will_download)
+        found = huggingface_hub.HfApi().model_info(
+            repo_id, revision=revision, files_metadata=True, timeout=10
+        )
+        commit = str(found.sha)
+        sizes = {item.rfilename: item.size or 0 for item in found.siblings or ()}
+        wanted = choose_files(sizes)
+        _check_choice(repo_id, wanted, sizes)
+        missing = sum(
+            sizes[name]
+            for name in wanted
+            if not huggingface_hub.try_to_load_from_cache(repo_id, name, revision=commit)
+        )
         if missing:
             say(f"{repo_id} at revision {commit}: {missing / 1e9:.2f} GB to download")
         if not pinned:

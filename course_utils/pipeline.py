@@ -19,7 +19,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ DEFAULT_GUIDANCE = 4.0
 DEFAULT_SAMPLER = "dpm++2m"
 DEFAULT_SEED = 7
 
+Part = TypeVar("Part")
 MAX_SEED = 2**63 - 1
 POSITIONS_AT_ONCE = 4096  # latent positions of one batch: 64 pictures of 64x64, or one of 512x512
 STOCHASTIC = frozenset({"ddpm"})  # samplers that add fresh noise on the way
@@ -304,25 +305,17 @@ class Pipeline:
                 or of a kind that this course does not build.
         """
         folder = find_folder(str(name_or_folder), revision)
-        try:
-            check_index(folder)
-            with _NoRandomWeights():
-                pipeline = cls(
-                    unet=UNet.from_pretrained(folder / "unet"),
-                    vae=VAE.from_pretrained(folder / "vae"),
-                    text_encoder=TextEncoder.from_pretrained(folder / "text_encoder"),
-                    tokenizer=Tokenizer.from_pretrained(folder / "tokenizer"),
-                    schedule=read_schedule(folder / "scheduler"),
-                    vocabulary=Vocabulary.load(folder),
-                    name=str(name_or_folder),
-                )
-        except WeightsError:
-            raise
-        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-            what = f"no entry {error}" if isinstance(error, KeyError) else str(error)
-            raise WeightsError(
-                f"{folder} is not a pipeline that this course can run: {what}"
-            ) from error
+        check_index(folder)
+        with _NoRandomWeights():
+            pipeline = cls(
+                unet=_part(folder / "unet", UNet.from_pretrained),
+                vae=_part(folder / "vae", VAE.from_pretrained),
+                text_encoder=_part(folder / "text_encoder", TextEncoder.from_pretrained),
+                tokenizer=_part(folder / "tokenizer", Tokenizer.from_pretrained),
+                schedule=read_schedule(folder / "scheduler"),
+                vocabulary=Vocabulary.load(folder),
+                name=str(name_or_folder),
+            )
         pipeline._check_fit(folder)
         return pipeline.to(pick_device() if device is None else device)
 
@@ -399,6 +392,20 @@ class _NoRandomWeights(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def _part(folder: Path, read: Callable[[Path], Part]) -> Part:
+    """Read one part of a pipeline; whatever is wrong with its files names the folder."""
+    try:
+        return read(folder)
+    except WeightsError:
+        raise
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"A file in {folder} is not readable JSON ({error}).") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise WeightsError(f"This course cannot run what is in {folder}: {error}") from error
+    except (KeyError, AttributeError) as error:
+        raise WeightsError(f"A file in {folder} is not of the usual form ({error}).") from error
+
+
 # --- arguments ---------------------------------------------------------------------------------
 
 
@@ -430,10 +437,7 @@ def _rows(
                 f"{name} has {len(values)} entries; expected one, or {len(texts)}, one a prompt"
             )
     for text in (*texts, *negatives):
-        if not isinstance(text, str):
-            raise TypeError(f"a prompt is {text!r}; expected a text")
-        if any("\ud800" <= sign <= "\udfff" for sign in text):
-            raise ValueError("the prompt is not valid UTF-8 text")
+        check_prompt(text)
     for value in seeds:
         check_int("seed", value, 0, MAX_SEED - count)
     return [
@@ -441,6 +445,20 @@ def _rows(
         for text, without, first in zip(texts, negatives, seeds, strict=True)
         for i in range(count)
     ]
+
+
+def check_prompt(text: object) -> str:
+    """Return a prompt unchanged.
+
+    Raises:
+        TypeError: not a text.
+        ValueError: bytes that came from a terminal and are no text.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a prompt is {text!r}; expected a text")
+    if any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise ValueError(f"the prompt {text!a} is not valid UTF-8 text")
+    return text
 
 
 def check_settings(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from course_utils.pipeline import Pipeline
 
 INK, PAPER = (51, 51, 51), (255, 255, 255)
-FRAMES = 8
+FRAMES, MOST_ROWS = 8, 8
 
 
 def frame_numbers(num_steps: int, frames: int = FRAMES) -> list[int]:
@@ -28,25 +28,29 @@ def step_strip(pipeline: Pipeline, steps: Sequence[Step], side: int = 192) -> Im
 
     Args:
         pipeline: whose VAE decodes.
-        steps: at most ten or so, of the same loop; their `x` is (N, 4, h, w).
+        steps: at most ten or so, of the same loop; their `x` is (N, 4, h, w). Of many pictures the
+            first eight are shown.
         side: of a frame, in pixels.
 
     Returns:
         A Pillow picture of about `side * len(steps)` by `side * N` pixels.
+
+    Raises:
+        ValueError: no steps.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     if not steps:
         raise ValueError("steps is empty; expected the steps to show")
     gap, size = max(2, side // 24), max(10, side // 9)
-    rows, columns = len(steps[0].x), len(steps)
+    rows, columns = min(len(steps[0].x), MOST_ROWS), len(steps)
     width = columns * (side + gap) + gap
     height = rows * (side + gap) + gap
     strip = Image.new("RGB", (width, height + 2 * size), PAPER)
     write, font = ImageDraw.Draw(strip), ImageFont.load_default(size)
     for column, step in enumerate(steps):
         left = gap + column * (side + gap)
-        for row, pixels in enumerate(pipeline.decode(step.x)):
+        for row, pixels in enumerate(pipeline.decode(step.x[:rows])):
             frame = to_pil(pixels).resize((side, side), Image.Resampling.LANCZOS)
             strip.paste(frame, (left, gap + row * (side + gap)))
         label = f"t = {step.t}"

@@ -32,13 +32,23 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 FREE_BYTES = 2 * 1024**3  # the packages take about 1.5 GB; with CUDA more, which pip reports
 CELL_SECONDS = 300
 WINDOWS = os.name == "nt"
+# Imported once after an install: it shows that they work, and Python keeps them compiled.
+TRIED = (
+    "accelerate",
+    "ipykernel.kernelapp",
+    "ipywidgets",
+    "jupyterlab.labapp",
+    "matplotlib.pyplot",
+    "PIL.Image",
+    "torch",
+)
 
 PROBE = """
 import json, struct, sys, sysconfig
 try:
     import ensurepip, venv
-    has_venv = True
-except ImportError:
+    has_venv = bool(ensurepip.version())
+except Exception:
     has_venv = False
 print(json.dumps({
     "version": list(sys.version_info[:3]),
@@ -197,6 +207,7 @@ def environment() -> "dict[str, str]":
     """The variables for commands inside `.venv`: as after its activation."""
     variables = dict(os.environ)
     variables.pop("PYTHONHOME", None)
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # else every start compiles all it imports
     variables["VIRTUAL_ENV"] = str(VENV)
     variables["PATH"] = str(in_venv("python").parent) + os.pathsep + variables.get("PATH", "")
     variables["PIP_USER"] = "0"  # a user's `--user` default can't work inside an environment
@@ -243,7 +254,7 @@ def remove_venv() -> None:
             VENV.rename(ROOT / ".venv.old-{}".format(os.getpid()))
         except OSError as error:
             raise Problem(
-                "The folder {} is in use ({}). Close what uses it, delete it, start again.".format(
+                "{} can't be replaced ({}). Close what uses it or delete it, start again.".format(
                     VENV, error.strerror
                 )
             ) from error
@@ -266,7 +277,9 @@ def make_venv() -> None:
     UNFINISHED.touch()
     say("making .venv with " + python)
     if subprocess.run([python, "-m", "venv", str(VENV)]).returncode != 0:
-        raise Problem("Python could not make .venv; its own lines above say why. " + remedy(None))
+        known = probe([python])
+        fix = remedy({**known, "venv": False} if known else None)
+        raise Problem("Python could not make .venv; its own lines above say why. " + fix)
 
 
 def ensure_environment(extras: "tuple[str, ...]" = ()) -> None:
@@ -297,10 +310,7 @@ def ensure_environment(extras: "tuple[str, ...]" = ()) -> None:
     disabled = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     config.write_text(json.dumps(disabled), encoding="utf-8")
     say("trying the packages")
-    if (
-        run("-c", "import accelerate, IPython, ipywidgets, matplotlib.pyplot, PIL.Image, torch")
-        != 0
-    ):
+    if run("-c", "import " + ", ".join(TRIED)) != 0:
         raise Problem("The packages are in .venv but do not start; the lines above say why.")
     part = STAMP.with_suffix(".part")
     part.write_text(json.dumps({"fingerprint": wanted, "extras": list(extras)}), encoding="utf-8")

@@ -41,6 +41,7 @@ class Report:
     system: dict[str, str] = field(default_factory=dict)
     use: dict[str, str] = field(default_factory=dict)
     speed: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)  # the speed as numbers, for programs
     problems: list[Problem] = field(default_factory=list)
 
     def text(self) -> str:
@@ -83,7 +84,7 @@ def examine() -> Report:
     """Look at everything. Takes a few seconds, changes nothing, touches no network."""
     report = Report()
     report.system |= {
-        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "system": f"{system()}, {platform.machine()}",
         "python": f"{platform.python_version()}, {sys.executable}",
         "cpu": f"{cpu_model()}, {cores()}",
         "memory": memory(),
@@ -105,13 +106,20 @@ def examine() -> Report:
     report.system["gpu"] = gpus()
     report.problems += [*gpu_problems(), *thread_problems()]
     report.use |= what_is_used()
-    speed, problems = measure()
-    report.speed |= speed
-    report.problems += problems
+    measure(report)
     return report
 
 
 # --- the machine -------------------------------------------------------------------------------
+
+
+def system() -> str:
+    """Name and version of the operating system."""
+    if sys.platform == "darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    with contextlib.suppress(OSError):
+        return f"{platform.freedesktop_os_release()['PRETTY_NAME']} ({platform.release()})"
+    return f"{platform.system()} {platform.release()}"
 
 
 def cpu_model() -> str:
@@ -147,7 +155,7 @@ def cores() -> str:
 def memory() -> str:
     """Main memory, and how much of it is free."""
     try:
-        import psutil
+        import psutil  # type: ignore[import-untyped]
     except ImportError:
         return "not known"
     found = psutil.virtual_memory()
@@ -201,40 +209,48 @@ def what_is_used() -> dict[str, str]:
 # --- speed -------------------------------------------------------------------------------------
 
 
-def measure() -> tuple[dict[str, str], list[Problem]]:
+def measure(report: Report) -> None:
     """Load the bundled weights and draw; without them, time a network of the same size."""
-    from course_utils.hub import DEFAULT_MODEL
+    from course_utils.hub import DEFAULT_MODEL, bundled_folder
     from course_utils.pipeline import DEFAULT_STEPS, Pipeline, WeightsError, pick_device
 
-    speed: dict[str, str] = {}
-    problems: list[Problem] = []
+    speed, seconds = report.speed, report.seconds
     began = time.perf_counter()
+    pipeline = None
     try:
         pipeline = Pipeline.load(DEFAULT_MODEL)
     except (WeightsError, OSError) as error:
-        remedy = "Fetch the repository again, or make the weights anew with `course train all`."
-        problems.append(Problem(_line(error).removesuffix(f" {remedy}"), remedy))
+        folder = bundled_folder()
+        missing = f"The weights {DEFAULT_MODEL} are missing from {folder.parent}."
+        report.problems.append(
+            Problem(
+                _line(error) if folder.is_dir() else missing,
+                "Fetch the repository again, or make the weights anew with `course train all`.",
+            )
+        )
         unet, states = stand_in_unet(pick_device())
         speed["weights"] = "none; timed with a network of the usual size"
     else:
+        seconds["load"] = time.perf_counter() - began
         unet, states = pipeline.unet, pipeline.encode_prompt("a cat face")
         concepts = pipeline.vocabulary.concepts if pipeline.vocabulary else ()
-        speed["weights"] = f"{DEFAULT_MODEL}, {len(concepts)} concepts" if concepts else "yes"
-        speed["loading"] = f"{time.perf_counter() - began:.1f} s"
-    call = unet_seconds(unet, states)
+        known = f", draws {len(concepts)} things" if concepts else ""
+        speed["weights"] = f"{DEFAULT_MODEL}{known}, loaded in {seconds['load']:.1f} s"
+    call = seconds["denoiser_call"] = unet_seconds(unet, states)
+    seconds["picture"] = call * DEFAULT_STEPS
     speed["denoiser"] = f"{call * 1000:.1f} ms a call (one picture, with guidance)"
-    speed["a picture"] = f"about {call * DEFAULT_STEPS:.1f} s for {DEFAULT_STEPS} guided steps"
-    if not problems:
-        pipeline.draw("a cat face", num_steps=1)  # first use of the decoder
-        began = time.perf_counter()
+    drawn = "estimated"
+    if pipeline is not None:
         try:
+            pipeline.draw("a cat face", num_steps=1)  # the first use of the decoder takes longer
+            began = time.perf_counter()
             pipeline.draw("a cat face")
         except ValueError as error:
-            problems.append(Problem(_line(error), "Fetch the repository again."))
+            report.problems.append(Problem(_line(error), "Fetch the repository again."))
         else:
-            seconds = time.perf_counter() - began
-            speed["a picture"] = f"{seconds:.1f} s for {DEFAULT_STEPS} guided steps, drawn just now"
-    return speed, problems
+            seconds["picture"] = time.perf_counter() - began
+            drawn = "drawn just now"
+    speed["a picture"] = f"{seconds['picture']:.1f} s for {DEFAULT_STEPS} guided steps, {drawn}"
 
 
 def unet_seconds(unet: Any, text_states: Any, seconds: float = 1.0) -> float:

@@ -13,6 +13,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,16 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What is to be written, and what to say of it."""
+
+    files: dict[Path, Image.Image]
+    metadata: dict[str, str]
+    summary: str
+    replaces: bool  # whether --out named a file that exists
+
+
 def run(args: argparse.Namespace) -> int:
     """Draw, write, and say where and how long it took.
 
@@ -85,6 +96,23 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.info is not None:
         return print_info(Path(args.info))
+    try:
+        drawing = make(args)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped by Ctrl-C; nothing was written.") from None
+    for path, image in drawing.files.items():
+        write_png(image, path, drawing.metadata)
+        print(f"{path}{' (replaced)' if drawing.replaces else ''}")
+    print(drawing.summary)
+    return 0
+
+
+def make(args: argparse.Namespace) -> Drawing:
+    """Everything but writing: check the arguments, load, draw.
+
+    Raises:
+        ValueError: by the name of the option that is wrong.
+    """
     if args.prompt is None:
         raise ValueError('a prompt is missing: course draw "a cat face, 3d style"')
     for name, value, most in (("--count", args.count, MOST), ("--size-scale", args.size_scale, 16)):
@@ -102,40 +130,40 @@ def run(args: argparse.Namespace) -> int:
         "sampler": args.sampler or p.DEFAULT_SAMPLER,
     }
     seed = p.DEFAULT_SEED if args.seed is None else args.seed
+    p.check_prompt(args.prompt)
+    p.check_prompt(args.negative)
     with named_options():
         p.check_settings(**settings)
         p.check_int("seed", seed, 0, p.MAX_SEED - MOST)
     pipe = p.Pipeline.load(args.model or p.DEFAULT_MODEL, revision=args.revision)
     give_notes(pipe, args.prompt, args.negative, settings["guidance_scale"])
-    loaded = time.perf_counter()
 
+    loaded = time.perf_counter()
     with named_options():
         pictures, kept = draw(pipe, args, settings, seed)
     drawn = time.perf_counter()
 
-    scale = args.size_scale or (4 if pictures.pixels.shape[-1] <= SCALE_UP_TO else 1)
+    height, width = pictures.pixels.shape[-2:]
+    scale = args.size_scale or (4 if width <= SCALE_UP_TO else 1)
     path, replaces = out_path(args.out, args.prompt, seed)
     files = {path: sheet(pictures.pixels, scale)}
     if args.strip:
         from course_utils.strip import step_strip
 
-        strip_path = free_path(path.with_name(f"{path.stem}-strip.png"), args.out is not None)
-        files[strip_path] = step_strip(pipe, kept, side=pictures.pixels.shape[-1] * scale * 3 // 4)
-    metadata = pictures.metadata() | {"software": "Sculpting Noise, course draw"}
-    for file, image in files.items():
-        write_png(image, file, metadata)
-
-    first = f"seed {seed}" if args.count == 1 else f"seeds {seed} to {seed + args.count - 1}"
-    pixels = f"{pictures.pixels.shape[-1]}x{pictures.pixels.shape[-2]}"
-    print(f"{path}{' (replaced)' if replaces else ''}")
-    for file in list(files)[1:]:
-        print(file)
-    print(
-        f"{first}{', row by row' if args.count > 1 else ''}: {args.count} of {pixels} pixels, "
-        f"{settings['num_steps']} steps in {drawn - loaded:.1f} s, after {loaded - began:.1f} s "
-        "to load"
+        beside = path.with_name(f"{path.stem}-strip.png")
+        strip = step_strip(pipe, kept, side=width * scale * 3 // 4)
+        files[free_path(beside, may_replace=args.out is not None)] = strip
+    what = f"{width}x{height} pixels, seed {seed}"
+    if args.count > 1:
+        last = seed + args.count - 1
+        what = f"{args.count} of {width}x{height} pixels, row by row seeds {seed} to {last}"
+    steps = f"{settings['num_steps']} step{'' if settings['num_steps'] == 1 else 's'}"
+    return Drawing(
+        files=files,
+        metadata=pictures.metadata() | {"software": "Sculpting Noise, course draw"},
+        summary=f"{what}: {steps} in {drawn - loaded:.1f} s, after {loaded - began:.1f} s to load",
+        replaces=replaces,
     )
-    return 0
 
 
 def draw(
@@ -159,17 +187,9 @@ def draw(
                 kept.append(step)
                 shown.discard(step.step)
 
-        try:
-            pictures = pipe.draw(
-                args.prompt,
-                args.negative,
-                seed=seed,
-                count=args.count,
-                on_step=on_step,
-                **settings,
-            )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("stopped by Ctrl-C; nothing was written.") from None
+        pictures = pipe.draw(
+            args.prompt, args.negative, seed=seed, count=args.count, on_step=on_step, **settings
+        )
     return pictures, kept
 
 
@@ -191,7 +211,7 @@ def named_options() -> Any:
         yield
     except (TypeError, ValueError) as error:
         text = re.sub(r"^\w+", lambda match: OPTIONS.get(match[0], match[0]), str(error))
-        raise ValueError(text) from error
+        raise ValueError(text.replace("expected an int", "expected a whole number")) from error
 
 
 # --- files -------------------------------------------------------------------------------------

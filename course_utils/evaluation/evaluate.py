@@ -25,9 +25,6 @@ from course_utils.evaluation.judge import JUDGE_SHA256, Judge
 from course_utils.evaluation.measure import SHARES, Measured, Prompt, Scene, distances, measure
 from course_utils.evaluation.report import Report, SplitReport, Verdict
 
-COPY_RMSE = 0.075
-"""A near copy where no VAE sets the scale: no two different pictures of the data are nearer."""
-
 
 class Drawn(Protocol):
     """What `draw` returns: pixels (N, 3, H, W) in [-1, 1]."""
@@ -102,23 +99,19 @@ def evaluate(
     pairs = _pairs(subset, names, vocabulary)
     prompts = {name: choose_prompts(pairs[name], names, settings, name) for name in pairs}
     notes = [] if pairs["held_out"] else ["the model has no held-out pairs."]
-    scene = Scene(judge, subset, names, pairs["seen"])
+    scene = Scene(judge, subset, names, pairs["seen"], _round_trip(pipeline, settings.batch_size))
 
     everything = [prompt for name in prompts for prompt in prompts[name]]
     pixels = draw_all(pipeline, everything, settings, on_batch)  # (P, K, 3, H, W)
     real = {name: scene.render(chosen) for name, chosen in prompts.items() if chosen}
-    trips = {name: _round_trip(pipeline, real[name], settings.batch_size) for name in real}
-    copy_rmse = COPY_RMSE
-    if trips["seen"] is not None:
-        errors = metrics.rmse(trips["seen"], real["seen"])
-        copy_rmse = max(COPY_RMSE, float(errors.quantile(0.95)))
-
     splits, start = {}, 0
     for name, originals in real.items():
         chosen = prompts[name]
         drawn = pixels[start : start + len(chosen)]
-        sets = {"drawn": drawn.flatten(0, 1), "round_trip": trips[name], "real": originals}
-        splits[name] = _split_report(scene, chosen, sets, settings, copy_rmse, start)
+        sets = {"drawn": drawn.flatten(0, 1), "real": originals}
+        if scene.round_trip is not None:
+            sets["round_trip"] = scene.round_trip(originals)
+        splits[name] = _split_report(scene, chosen, sets, settings, start)
         start += len(chosen)
     return Report(
         model=str(getattr(pipeline, "name", type(pipeline).__name__)),
@@ -128,7 +121,6 @@ def evaluate(
             "pinned": judge.sha256 == JUDGE_SHA256 != "",
             "concepts": len(names),
         },
-        copy_rmse=copy_rmse,
         splits=splits,
         notes=tuple(notes),
     )
@@ -240,9 +232,8 @@ def _pairs(subset: str, names: Sequence[str], vocabulary: Any) -> dict[str, list
 def _split_report(
     scene: Scene,
     prompts: list[Prompt],
-    sets: dict[str, Tensor | None],
+    sets: dict[str, Tensor],
     settings: Settings,
-    copy_rmse: float,
     first: int,
 ) -> SplitReport:
     """Measure one split; `first` is the number of its first prompt among all."""
@@ -251,10 +242,8 @@ def _split_report(
     table: dict[str, dict[str, Estimate]] = {}
     measured: dict[str, Measured] = {}
     for column, pixels in sets.items():
-        if pixels is None:
-            continue
         repeat = len(pixels) // len(prompts)
-        measured[column] = measure(scene, pixels, asked.repeat_interleave(repeat, 0), copy_rmse)
+        measured[column] = measure(scene, pixels, asked.repeat_interleave(repeat, dim=0))
         groups = pair.repeat_interleave(repeat)
         for name, values in measured[column].values.items():
             generator = torch.Generator().manual_seed(settings.seed)
@@ -267,7 +256,6 @@ def _split_report(
             for name, estimate in distances(*features, pair).items():
                 table.setdefault(name, {})[column] = estimate
     drawn, pixels = measured["drawn"], sets["drawn"]
-    assert pixels is not None
     if settings.seeds > 1:
         shape = (len(prompts), settings.seeds)
         generator = torch.Generator().manual_seed(settings.seed)
@@ -310,12 +298,16 @@ def _verdicts(
     return verdicts
 
 
-@torch.inference_mode()
-def _round_trip(pipeline: Artist, pixels: Tensor, batch_size: int) -> Tensor | None:
-    """Real pictures through the pipeline's VAE and back; None where it has none."""
+def _round_trip(pipeline: Artist, batch_size: int) -> Callable[[Tensor], Tensor] | None:
+    """Pictures through the pipeline's VAE and back, or None where it has none."""
     vae = getattr(pipeline, "vae", None)
     if vae is None:
         return None
     device = next(vae.parameters()).device
-    parts = [vae.to_pixels(vae.to_latents(x.to(device))).cpu() for x in pixels.split(batch_size)]
-    return torch.cat(parts)
+
+    @torch.inference_mode()
+    def there_and_back(pixels: Tensor) -> Tensor:
+        parts = pixels.split(batch_size)
+        return torch.cat([vae.to_pixels(vae.to_latents(x.to(device))).cpu() for x in parts])
+
+    return there_and_back

@@ -54,7 +54,7 @@ def picture_grid(report: Report, columns: int = 8, rows: int = 6) -> Image.Image
     return sheet
 
 
-def save_grid(report: Report, path: str | Path) -> None:
+def save_grid(report: Report, path: str | Path, columns: int = 8, rows: int = 6) -> None:
     """Write the sheet as PNG in one step.
 
     Raises:
@@ -63,7 +63,7 @@ def save_grid(report: Report, path: str | Path) -> None:
     import io
 
     buffer = io.BytesIO()
-    picture_grid(report).save(buffer, "PNG", optimize=True)
+    picture_grid(report, columns, rows).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,9 @@ from course_utils.evaluation.intervals import Estimate
 from course_utils.evaluation.judge import Judge
 
 TOP = 5  # guesses that an object may take
+COPY_RMSE = 0.1
+"""A picture this near to a training picture is a copy of it: a twentieth of the range of values.
+Fewer than one in a hundred real pictures have another real one so near."""
 SHARES = frozenset(
     {
         "background",
@@ -40,12 +43,25 @@ class Prompt:
 
 
 class Scene:
-    """The judge, the real pictures and the training pairs that everything is compared with."""
+    """What everything is compared with.
+
+    Args:
+        judge: chooses among `names`.
+        subset: of the data; holds the pictures.
+        names: of the concepts, in the order of every concept id here.
+        training: pairs (concept, style) that the model was trained on.
+        round_trip: pictures through the model's VAE and back; None where it has none.
+    """
 
     def __init__(
-        self, judge: Judge, subset: str, names: tuple[str, ...], training: list[tuple[int, int]]
+        self,
+        judge: Judge,
+        subset: str,
+        names: tuple[str, ...],
+        training: list[tuple[int, int]],
+        round_trip: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.judge, self.names = judge, names
+        self.judge, self.names, self.round_trip = judge, names, round_trip
         self.data = CaptionedEmoji(subset, split="all")
         place = {c.name: c.index for c in self.data.concepts}
         self.place = torch.tensor([place[name] for name in names])  # ours -> the subset's index
@@ -91,14 +107,13 @@ class Measured:
     nearest: Tensor
 
 
-def measure(scene: Scene, pixels: Tensor, asked: Tensor, copy_rmse: float) -> Measured:
+def measure(scene: Scene, pixels: Tensor, asked: Tensor) -> Measured:
     """Everything that is measured on single pictures.
 
     Args:
         scene: the judge and the data.
         pixels: (N, 3, 64, 64) in [-1, 1].
         asked: (N, 3): concept, style, background.
-        copy_rmse: a training picture nearer than this was copied.
     """
     concept, style, background = asked.T
     verdicts = scene.judge.classify(pixels, concept)
@@ -106,7 +121,11 @@ def measure(scene: Scene, pixels: Tensor, asked: Tensor, copy_rmse: float) -> Me
     found, error = metrics.background_colour(pixels)
     nearest, distance = scene.nearest(pixels, found)
     original = metrics.rmse(pixels, scene.render_pairs(asked[:, :2], found))
-    copies = scene.judge.features(scene.render_pairs(nearest, found))
+    copied = scene.render_pairs(nearest, found)  # the nearest training pictures
+    copied_features = scene.judge.features(copied)
+    copy_distance = distance
+    if scene.round_trip is not None:  # a model that copies can copy no better than its VAE
+        copy_distance = distance.minimum(metrics.rmse(pixels, scene.round_trip(copied)))
     same = nearest[:, 0] == concept
     values = {
         "object_top1": top[:, 0] == concept,
@@ -117,8 +136,8 @@ def measure(scene: Scene, pixels: Tensor, asked: Tensor, copy_rmse: float) -> Me
         "saturation": metrics.saturation(pixels),
         "clipped": metrics.clipped_share(pixels),
         "nearest_rmse": distance,
-        "nearest_features": 1 - (verdicts.features * copies).sum(dim=1),
-        "near_copy": distance < copy_rmse,
+        "nearest_features": (1 - (verdicts.features * copied_features).sum(dim=1)).clamp_min(0),
+        "near_copy": copy_distance < COPY_RMSE,
         "nearest_same_object": same,
         "nearest_other_style": same & (nearest[:, 1] != style),
         "nearest_is_asked": original <= distance * (1 + 1e-5),  # rounding

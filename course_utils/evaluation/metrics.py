@@ -65,9 +65,9 @@ def kernel_distance(
     MMD^2 = mean of k(a, a') over a != a' + mean of k(b, b') over b != b' - 2 mean of k(a, b).
     Unbiased: 0 on average for two independent samples of one distribution, so it can be below 0.
 
-    Pictures of one prompt are not independent, neither several drawn ones nor a drawn and a real one.
-    Where groups are given, only pictures of different groups are compared, in all three means.
-    That keeps it unbiased (with one picture a group and set it is the statistic of Gretton et al. 2012).
+    Pictures of one prompt are not independent, neither two drawn ones nor a drawn and a real one.
+    Where groups are given, only pictures of different groups are compared, in all three means,
+    which keeps it unbiased; with one picture a group and set it is Gretton's statistic.
 
     Source: Binkowski et al. 2018, "Demystifying MMD GANs", section 4 and equation 4; Gretton et al.
     2012, "A kernel two-sample test", equation 4.

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from course_utils.evaluation.intervals import Estimate
+from course_utils.evaluation.measure import COPY_RMSE
 
 COLUMNS = {"drawn": "drawn", "round_trip": "real, through VAE", "real": "real"}
 SPLITS = {"seen": "Seen pairs", "held_out": "Held-out pairs, never trained on"}
@@ -42,7 +43,7 @@ ROWS: dict[str, Row] = {
     "pixel_diversity": Row("diversity over seeds, pixels", 1.0, 3),
     "nearest_rmse": Row("nearest training picture, RMSE", 1.0, 3),
     "nearest_features": Row("... and in features, 1 - cosine", 1.0, 3),
-    "near_copy": Row("near copies (RMSE < {copy_rmse:.3f}), %", _PER_CENT, 1),
+    "near_copy": Row("near copies of training pictures, %", _PER_CENT, 1),
     "nearest_same_object": Row("nearest shows the object, %", _PER_CENT, 1, "seen"),
     "nearest_other_style": Row("nearest is another style of it, %", _PER_CENT, 1, "held_out"),
     "nearest_is_asked": Row("the asked original is nearest, %", _PER_CENT, 1),
@@ -110,14 +111,12 @@ class Report:
         model: name of the pipeline.
         settings: how it was drawn, the fields of `Settings`.
         judge: its hash, whether that is the pinned one, and the concepts it chose among.
-        copy_rmse: below which a picture counts as a near copy.
         splits: "seen" and, where the model has any, "held_out".
     """
 
     model: str
     settings: Mapping[str, Any]
     judge: Mapping[str, Any]
-    copy_rmse: float
     splits: Mapping[str, SplitReport]
     notes: tuple[str, ...] = field(default=())
 
@@ -127,7 +126,6 @@ class Report:
             "model": self.model,
             "settings": dict(self.settings),
             "judge": dict(self.judge),
-            "copy_rmse": self.copy_rmse,
             "notes": list(self.notes),
             "splits": {
                 name: {
@@ -157,17 +155,18 @@ class Report:
                 f"{split.pictures} pictures"
             )
             blocks.append("\n".join([title, *self._rows(name, split), *_missed(split)]))
-        columns = {c for split in self.splits.values() for m in split.metrics.values() for c in m}
+        through_vae = any("round_trip" in split.metrics["style"] for split in self.splits.values())
         legend = [
             "In brackets: 95 % intervals; pairs were resampled, not pictures.",
             "real: the artists' own pictures of the same prompts. What the judge says of them is",
             "the ceiling for object and style; it was not trained on the held-out ones either.",
+            f"near copy: RMSE below {COPY_RMSE} (values from -1 to 1) to a training picture"
+            + (", or to what the VAE makes of it." if through_vae else "."),
         ]
-        if "round_trip" in columns:
-            legend += [
-                "real, through VAE: the same, encoded and decoded; a perfect denoiser draws these.",
-                "A near copy is as near to a training picture as 95 % of these to their originals.",
-            ]
+        if through_vae:
+            legend.append(
+                "real, through VAE: the same, encoded and decoded; a perfect denoiser draws these."
+            )
         blocks.append("\n".join([*legend, *(f"Note: {note}" for note in self.notes)]))
         return "\n\n".join(blocks)
 
@@ -184,12 +183,11 @@ class Report:
     def _rows(self, split_name: str, split: SplitReport) -> list[str]:
         used = [c for c in COLUMNS if any(c in columns for columns in split.metrics.values())]
         lines = [["", *(COLUMNS[c] for c in used)]]
-        values = {"concepts": self.judge["concepts"], "copy_rmse": self.copy_rmse}
         for metric, row in ROWS.items():
             columns = split.metrics.get(metric)
             if columns and row.split in (None, split_name):
                 cells = [_cell(columns.get(c), row) for c in used]
-                lines.append([row.label.format(**values), *cells])
+                lines.append([row.label.format(concepts=self.judge["concepts"]), *cells])
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         return [
             "  " + "   ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()

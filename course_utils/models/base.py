@@ -153,9 +153,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise WeightsError(f"{folder} has no config.json, so it is not a model folder.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} is not readable JSON ({error}). Fetch it again.") from None
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} holds {config!r}; expected an object with the model's fields.")
+    return config
 
 
 def read_weights(folder: Path, preferred: str) -> dict[str, Tensor]:
@@ -167,7 +170,7 @@ def read_weights(folder: Path, preferred: str) -> dict[str, Tensor]:
     if not path.is_file():
         stem = preferred.removesuffix(".safetensors")
         found = [p for p in (folder / f"{stem}.fp16.safetensors",) if p.is_file()]
-        shards = sorted(folder.glob(f"{stem}-*-of-*.safetensors"))
+        shards = sorted(folder.glob(f"{stem}*-of-*.safetensors"))
         if not found and shards:
             found = shards
         if not found:
@@ -199,9 +202,9 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _is_unused(name: str, value: Any, fixed: Mapping[str, Any]) -> bool:
-    if name.startswith("_") or value is None or value is False:
-        return True
-    return name in fixed and (fixed[name] is ... or _as_tuple(value) == fixed[name])
+    if name in fixed:
+        return fixed[name] is ... or _as_tuple(value) == fixed[name]
+    return name.startswith("_") or value is None or value is False
 
 
 def _first_lines(error: Exception, count: int = 4) -> str:

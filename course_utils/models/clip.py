@@ -264,6 +264,11 @@ class CLIP(Model):
         }
         return cls(CLIPConfig(text_config=text, vision_config=tower, **scalars))
 
+    @classmethod
+    def convert_state_dict(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Files of older transformers store a counter in each tower."""
+        return {k: v for k, v in state.items() if not k.endswith(".position_ids")}
+
     def to_config(self) -> dict[str, Any]:
         """The configuration as transformers writes it."""
         return {

@@ -25,10 +25,9 @@ from course_utils.files import write_atomically
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
+SPECIAL = r"(<\|startoftext\|>|<\|endoftext\|>)"
 # CLIP's split: contractions, runs of letters, single digits, runs of other signs.
-PATTERN = (
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-)
+PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 class Tokenizer:
@@ -66,7 +65,8 @@ class Tokenizer:
         rows = [self.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
         length = self.model_max_length
         rows = [row if len(row) <= length else [*row[: length - 1], row[-1]] for row in rows]
-        return torch.tensor([row + [self.eos_token_id] * (length - len(row)) for row in rows])
+        rows = [row + [self.eos_token_id] * (length - len(row)) for row in rows]
+        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), length)
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text with start and end, neither padded nor cut."""
@@ -183,15 +183,23 @@ class Tokenizer:
             raise WeightsError(
                 f"{folder} has no tokenizer: expected vocab.json and merges.txt, or tokenizer.json."
             )
-        return cls(vocab, merges, int(config.get("model_max_length", 77)))  # type: ignore[arg-type]
+        length = int(config.get("model_max_length", 77))
+        length = length if length < 10**6 else 77  # transformers writes 1e30 for "no limit"
+        return cls(vocab, merges, length)  # type: ignore[arg-type]
 
 
 def split_words(text: str) -> list[str]:
-    """Lower case, single spaces, then CLIP's split into words, digits and signs."""
+    """Lower case, then CLIP's split into words, digits and signs; special tokens stay whole."""
     import regex
 
-    text = " ".join(unicodedata.normalize("NFC", text).split()).lower()
-    return regex.findall(PATTERN, text, flags=regex.IGNORECASE)
+    words: list[str] = []
+    for part in regex.split(SPECIAL, text):
+        if part in (START, END):
+            words.append(part)
+        else:  # letter by letter: a whole word's lower case has another sigma at its end
+            lower = "".join(letter.lower() for letter in unicodedata.normalize("NFC", part))
+            words += regex.findall(PATTERN, lower)
+    return words
 
 
 def to_symbols(word: str) -> tuple[str, ...]:

@@ -182,8 +182,8 @@ def timestep_embedding(
         (B, dim), float32.
     """
     half = dim // 2
-    exponent = torch.arange(half, dtype=torch.float32, device=t.device) / (half - freq_shift)
-    angles = t.float()[:, None] * torch.exp(-math.log(10_000) * exponent)  # (B, half)
+    exponent = -math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device)
+    angles = t.float()[:, None] * torch.exp(exponent / (half - freq_shift))  # (B, half)
     sin, cos = angles.sin(), angles.cos()
     return torch.cat([cos, sin] if flip_sin_to_cos else [sin, cos], dim=-1)
 

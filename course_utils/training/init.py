@@ -1,4 +1,4 @@
-"""Starting weights that keep signals alive through a deep stack of convolutions."""
+"""Starting weights that keep colours alive through a deep stack of convolutions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import torch
 from torch import nn
 
 from course_utils.models.blocks import ResnetBlock2D, SpatialAttention
-from course_utils.models.unet import Transformer2D
 from course_utils.models.vae import VAE
 
 
 @torch.no_grad()
-def keep_signal(model: nn.Module) -> None:
+def keep_signal(vae: VAE) -> None:
     """Convolutions that keep the variance, and residual branches that start at zero.
 
     PyTorch's default shrinks the variance to a third at every convolution, so that after a dozen of
@@ -19,23 +18,22 @@ def keep_signal(model: nn.Module) -> None:
     convolution starts with weights ~ N(0, 1 / fan_in) (LeCun et al. 1998, "Efficient backprop",
     section 4.6), and the last layer of every residual branch with zeros (Goyal et al. 2017,
     "Accurate, large minibatch SGD", section 5.1), so that at the start only the shortcuts speak.
-    Measured on the VAE: 16.6 instead of 12.8 dB after 40 seconds.
+    Measured with the `cpu` preset after 40 seconds on one core: 16.6 dB, and 12.8 dB without. The
+    U-Net, which must predict noise and not colours, learned faster from PyTorch's own start.
 
     Args:
-        model: a `VAE` or `UNet`; it is changed in place. Draws from the global generator.
+        vae: changed in place. Draws from the global generator.
     """
-    for module in model.modules():
+    for module in vae.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    for module in model.modules():
+    for module in vae.modules():
         if isinstance(module, ResnetBlock2D):
             nn.init.zeros_(module.conv2.weight)
-        elif isinstance(module, Transformer2D):
-            nn.init.zeros_(module.proj_out.weight)
         elif isinstance(module, SpatialAttention):
             nn.init.zeros_(module.to_out[0].weight)
             nn.init.zeros_(module.to_out[0].bias)
-    if isinstance(model, VAE):  # log sigma^2 starts at -4: latents with little noise
-        model.quant_conv.bias[model.config.latent_channels :] = -4.0
+    # log sigma^2 starts at -4: latents with little noise.
+    nn.init.constant_(vae.quant_conv.bias[vae.config.latent_channels :], -4.0)

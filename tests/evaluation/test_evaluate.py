@@ -131,7 +131,6 @@ def test_a_generator_of_noise_is_at_chance(noise: Report, perfect: Report) -> No
         measured = noise.splits[split].metrics
         for metric, chance in {"object_top1": 1 / 8, "style": 1 / 4, "background": 1 / 10}.items():
             assert measured[metric]["drawn"].value <= 2.5 * chance, metric
-            assert measured[metric]["drawn"].low <= chance, metric
         assert value(noise, split, "near_copy") == 0.0
         assert value(noise, split, "nearest_is_asked") < 0.1
         for metric in ("frechet", "kernel", "diversity", "pixel_diversity", "nearest_rmse"):
@@ -167,7 +166,7 @@ def test_a_generator_that_draws_another_artists_picture_is_found_out(judge: Temp
 
 
 def test_a_vae_sets_the_second_ceiling_and_the_scale_of_copies(judge: TemplateJudge) -> None:
-    """A VAE that darkens: what comes back from it is what counts as a copy."""
+    """A VAE that darkens: a copy of what it makes of a training picture is a copy too."""
     stub = Stub(lambda c, s, b, seed: DATA.render(c, s, b) * 0.8 - 0.1)
     stub.vae = SimpleNamespace(  # type: ignore[attr-defined]
         parameters=lambda: iter([torch.zeros(1)]),
@@ -179,8 +178,8 @@ def test_a_vae_sets_the_second_ceiling_and_the_scale_of_copies(judge: TemplateJu
         if "round_trip" in columns:
             expected = pytest.approx(columns["round_trip"].value, rel=0.02, abs=1e-4)
             assert columns["drawn"].value == expected
-    assert 0.1 < report.copy_rmse < 0.5
-    assert 0.85 <= value(report, "seen", "near_copy") <= 1.0
+    assert value(report, "seen", "nearest_rmse") > 0.1
+    assert value(report, "seen", "near_copy") == 1.0
     assert "real, through VAE" in report.table()
 
 
@@ -257,8 +256,8 @@ def test_report_as_json_and_as_table(perfect: Report) -> None:
     line = next(x for x in table.splitlines() if x.strip().startswith("style, of 4"))
     assert line.count("100.0 [") == 2  # drawn and real
     assert max(map(len, table.splitlines())) <= 110
-    broken = dataclasses.replace(perfect, copy_rmse=float("nan"))
-    assert json.loads(broken.to_json())["copy_rmse"] is None
+    broken = dataclasses.replace(perfect, settings={"guidance_scale": float("nan")})
+    assert json.loads(broken.to_json())["settings"]["guidance_scale"] is None
 
 
 def test_mistakes_are_named_in_words(noise: Report, perfect: Report, tmp_path: Path) -> None:
@@ -268,9 +267,9 @@ def test_mistakes_are_named_in_words(noise: Report, perfect: Report, tmp_path: P
     wrong = next(v for v in noise.splits["seen"].verdicts if len(v.mistakes()) == 3)
     assert caption_lines(wrong)[2] == f"X object: {wrong.objects[0]}"
     assert "most often missed" in noise.table() and "most often missed" not in perfect.table()
-    save_grid(noise, tmp_path / "grid.png")
+    save_grid(noise, tmp_path / "grid.png", columns=3, rows=2)
     with Image.open(tmp_path / "grid.png") as sheet:
-        assert sheet.width > 8 * 192 and sheet.height > 6 * 192
+        assert sheet.width > 3 * 192 and sheet.height > 4 * 192
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
 
 

@@ -91,7 +91,7 @@ def test_a_state_does_not_see_what_comes_later() -> None:
 
 
 def test_too_many_tokens() -> None:
-    with pytest.raises(ValueError, match="8 tokens.*at most 7"):
+    with pytest.raises(ValueError, match=r"8 tokens.*at most 7"):
         TextEncoder(**TEXT)(torch.zeros(1, 8, dtype=torch.int64))
 
 
@@ -183,9 +183,7 @@ def test_contrastive_loss_of_known_tables() -> None:
     assert_close(contrastive_loss(torch.zeros(1, 1)), torch.tensor(0.0))
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("hidden_act", "relu"), ("num_attention_heads", 3)]
-)
+@pytest.mark.parametrize(("field", "value"), [("hidden_act", "relu"), ("num_attention_heads", 3)])
 def test_what_is_not_built_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=field):
         TextEncoder.from_config(TEXT | {field: value})

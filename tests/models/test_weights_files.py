@@ -223,7 +223,7 @@ def test_saving_again_replaces_and_leaves_nothing_else(folder: Path) -> None:
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no folder .*nowhere.*config.json"):
+    with pytest.raises(WeightsError, match=r"no folder .*nowhere.*config\.json"):
         UNet.from_pretrained(tmp_path / "nowhere")
 
 

@@ -1,0 +1,79 @@
+"""`course release`: write the learners' notebooks from the solutions, or check that they agree."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "release",
+        help="for authors: write notebooks/ from solutions/",
+        description="Writes the learner's version of each notebook: stubs where solutions stand, "
+        "no outputs, all else the same.",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail where the two differ"
+    )
+    parser.add_argument(
+        "--execute", action="store_true", help="first run each solution and save its outputs"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="write over notebooks in which somebody has worked"
+    )
+    parser.add_argument(
+        "--solutions", type=Path, default=ROOT / "solutions", help="default: solutions/"
+    )
+    parser.add_argument(
+        "--notebooks", type=Path, default=ROOT / "notebooks", help="default: notebooks/"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Release or check; returns the exit status."""
+    from course_utils.authoring import AuthoringError
+
+    if args.check and (args.execute or args.force):
+        print("course release: --check writes nothing; leave out the others.", file=sys.stderr)
+        return 2
+    try:
+        return _check(args) if args.check else _release(args)
+    except KeyboardInterrupt:
+        print("course release: stopped; no file is left half written", file=sys.stderr)
+        return 130
+    except (AuthoringError, OSError) as error:
+        print(f"course release: {error}", file=sys.stderr)
+        return 1
+
+
+def _release(args: argparse.Namespace) -> int:
+    from course_utils.authoring import execute, release, shown, solution_paths
+
+    if args.execute:
+        for path in solution_paths(args.solutions):
+            print(f"running {shown(path)}", flush=True)
+            execute(path)
+    for path, written in release(args.solutions, args.notebooks, args.force).items():
+        print(f"{shown(path)}: {'written' if written else 'was up to date'}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from course_utils.authoring import check, solution_paths
+
+    found = check(args.solutions, args.notebooks)
+    for difference in found:
+        print(difference, file=sys.stderr)
+    if found:
+        count = f"{len(found)} place{'s' * (len(found) > 1)}"
+        print(f"course release: {count} to mend, see above.", file=sys.stderr)
+        return 1
+    print(f"{len(solution_paths(args.solutions))} notebooks agree with their solutions.")
+    return 0

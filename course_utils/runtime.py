@@ -1,0 +1,144 @@
+"""What every lesson says first: where it runs, and how long it takes.
+
+    from course_utils.runtime import Runtime
+
+    runtime = Runtime.start("00", minutes=15, seconds=60)
+    runtime  # shows a small table
+
+At the end of the notebook `runtime.report()` says how long its cells took.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A lesson's time budget, and the machine that it runs on.
+
+    Attributes:
+        lesson: its number, "00".
+        minutes: what a learner needs to read and to try things.
+        seconds: what all cells together take on two CPU cores.
+        device: "cpu", "cuda" or "mps", where networks run.
+        device_name: what the machine calls it.
+        threads: CPU threads of torch.
+        cores: CPU cores that this process may use.
+        torch_version: of the installed torch.
+        clock: seconds that only move forward.
+        started: what the clock said at the start.
+    """
+
+    lesson: str
+    minutes: int
+    seconds: float
+    device: str
+    device_name: str
+    threads: int
+    cores: int
+    torch_version: str
+    clock: Callable[[], float] = field(default=time.perf_counter, repr=False)
+    started: float = field(default=0.0, repr=False)
+
+    @classmethod
+    def start(
+        cls,
+        lesson: str,
+        minutes: int,
+        seconds: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Runtime:
+        """Look at the machine and start the clock.
+
+        Args:
+            lesson: its number, such as "00".
+            minutes: a learner's time, more than 0.
+            seconds: the time of all cells on two CPU cores, more than 0.
+            clock: seconds that only move forward.
+
+        Raises:
+            ValueError: a time that is not more than 0.
+        """
+        import torch
+
+        from course_utils.pipeline import pick_device
+
+        for name, value in (("minutes", minutes), ("seconds", seconds)):
+            if not value > 0:
+                raise ValueError(f"{name} is {value!r}; expected a number above 0")
+        device = pick_device().type
+        return cls(
+            lesson=lesson,
+            minutes=minutes,
+            seconds=seconds,
+            device=device,
+            device_name=torch.cuda.get_device_name() if device == "cuda" else _processor(),
+            threads=torch.get_num_threads(),
+            cores=available_cores(),
+            torch_version=torch.__version__,
+            clock=clock,
+            started=clock(),
+        )
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self.clock() - self.started
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What the table says, line by line."""
+        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
+        cores = f"{self.cores} CPU core{'s' * (self.cores != 1)}"
+        where = {"cpu": "CPU", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)"}.get(
+            self.device, self.device
+        )
+        return [
+            ("runs on", f"{where}: {self.device_name}"),
+            ("threads", f"{threads} on {cores}"),
+            ("torch", self.torch_version),
+            ("your time", f"about {self.minutes} minutes"),
+            ("computing", f"at most {self.seconds:g} seconds on two CPU cores"),
+        ]
+
+    def report(self) -> str:
+        """One sentence for the end of the notebook."""
+        return (
+            f"Lesson {self.lesson}: {self.elapsed:.0f} seconds since its Runtime cell, "
+            f"reading included. The cells alone may take {self.seconds:g} on two CPU cores."
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name + ':':<11}{value}" for name, value in self.rows())
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        cells = "".join(
+            f'<tr><th scope="row" style="text-align:left">{html.escape(name)}</th>'
+            f'<td style="text-align:left">{html.escape(value)}</td></tr>'
+            for name, value in self.rows()
+        )
+        return {"text/plain": str(self), "text/html": f"<table>{cells}</table>"}
+
+
+def available_cores() -> int:
+    """The CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux: fewer than the machine has, in a container
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    """What the machine calls its processor; the kind where it has no name."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "unknown"

@@ -1,0 +1,206 @@
+"""Lesson 00 as a learner meets it: nothing filled in, wrong things filled in, all filled in.
+
+The cells run in this process on a tiny untrained model, so that this takes seconds. nbval runs both
+versions of the notebook on the shipped weights, in a kernel of their own.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import io
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import tiny_pipeline
+
+from course_utils.authoring import check_cells, learner_version, read
+
+ROOT = Path(__file__).resolve().parent.parent
+SOLUTION = ROOT / "solutions" / "00_start_here.ipynb"
+EXERCISE, DRAWS = "three-prompts", "draw-prompts"
+FIGURES = re.compile(r"\b(picture|picture_grid|step_strip|architecture|curves)\(")
+
+
+def text(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+@pytest.fixture(scope="module")
+def solution() -> dict[str, Any]:
+    return read(SOLUTION)
+
+
+@pytest.fixture(scope="module")
+def cells(solution: dict[str, Any]) -> dict[str, str]:
+    """The source of each code cell, by its id."""
+    return {c["id"]: text(c) for c in solution["cells"] if c["cell_type"] == "code"}
+
+
+def run_cell(source: str, names: dict[str, Any]) -> Any:
+    """Run a cell; returns the value of its last line, as a notebook shows it."""
+    tree = ast.parse(source)
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        exec(compile(ast.Module(tree.body[:-1], []), "cell", "exec"), names)
+        return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+    exec(compile(tree, "cell", "exec"), names)
+    return None
+
+
+@pytest.fixture(scope="module")
+def run_lesson(cells: dict[str, str]) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
+    """Run the cells with a tiny model; gives the names and what each cell showed."""
+    import torch
+
+    from course_utils.pipeline import Pipeline
+
+    pipeline = tiny_pipeline(timestep_spacing="trailing")
+
+    def run(sources: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        names: dict[str, Any] = {}
+        shown = {}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Pipeline, "load", lambda *args, **kwargs: pipeline)
+            patch.chdir(SOLUTION.parent)
+            try:
+                for name, source in sources.items():
+                    t0=time.perf_counter()
+                    shown[name] = run_cell(source, names)
+                    print(name, time.perf_counter()-t0)
+            finally:
+                torch.set_grad_enabled(True)
+        return names, shown
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(
+    cells: dict[str, str], run_lesson: Callable[..., Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    return run_lesson(cells)
+
+
+# --- the whole page ------------------------------------------------------------------------------
+
+
+def test_the_solution_runs_and_leaves_nothing_open(whole, capsys) -> None:
+    names, _ = whole
+    assert names["missing"] == ""
+    assert len(names["steps"]) == 26 and names["steps"][0].t == 999
+
+
+def test_every_figure_is_a_picture_with_words_for_it(cells, whole) -> None:
+    from PIL import Image
+
+    _, shown = whole
+    drawn = [name for name, source in cells.items() if FIGURES.search(source) and name != "panel"]
+    assert len(drawn) >= 10
+    for name in drawn:
+        data, metadata = shown[name]._repr_mimebundle_()
+        assert len(metadata["image/png"]["alt"].split()) >= 5, name
+        assert shown[name].alt in data["text/plain"]
+        image = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+        assert image.width >= 256, name
+
+
+def test_the_first_picture_is_drawn_at_four_times_its_size(whole) -> None:
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(whole[1]["first-picture"].png))
+    assert image.size == (256, 256)
+
+
+def test_the_panel_draws_and_survives_bad_input(whole) -> None:
+    names, _ = whole
+    for prompt in ("dog", "", "猫", "\ud800", "word " * 300):
+        names["prompt_box"].value = prompt
+        names["button"].click()
+        assert not names["button"].disabled
+        assert bytes(names["frame"].value).startswith(b"\x89PNG")
+    names["slider"].value = 0
+    assert names["message"].value == "step 0 of 25, t = 1000"
+
+
+# --- the exercise --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("filled_in", "said", "drawn"),
+    [
+        ("my_prompts = []", "Exercise open: my_prompts is empty", 3),
+        ("my_prompts = ['', '  ']", "Exercise open: my_prompts is empty", 3),
+        ("my_prompts = None", "Exercise open: my_prompts is None; expected texts in quotes", 3),
+        ("my_prompts = 7", "Exercise open: my_prompts is 7; expected texts", 3),
+        ("my_prompts = ['a dog', 3]", "Exercise open: my_prompts is ['a dog', 3]; expected", 3),
+        ("my_prompts = [['a dog']]", "Exercise open: my_prompts is [['a dog']]; expected", 3),
+        ("my_prompts = {'a dog': 1}", "Exercise open: my_prompts is {'a dog': 1}; expected", 3),
+        ("my_prompts = ...", "Exercise open: my_prompts is Ellipsis; expected", 3),
+        ("pass", "Exercise open: my_prompts is empty", 3),
+        ("my_prompts = 'a dog'", "Exercise open: 2 of 3 different prompts are missing", 1),
+        ("my_prompts = ['dog'] * 3", "Exercise open: 2 of 3 different prompts are missing", 3),
+        ("my_prompts = ['a dog', 'a cat']", "Exercise open: 1 of 3 different prompts", 2),
+        ("my_prompts = ('dog', 'cat', 'rocket')", "Exercise done.", 3),
+        ("my_prompts = ['dog', '', 'cat', 'rocket']", "Exercise done.", 3),
+        ("my_prompts = ['a zebra', '猫', '$x$ <b>']", "has never met", 3),
+        ("my_prompts = ['dog ' * 200, 'cat', 'rocket']", "it does not see", 3),
+        ("my_prompts = [f'dog {i}' for i in range(40)]", "Exercise done.", 8),
+    ],
+)
+def test_whatever_stands_in_the_blank_the_page_goes_on(
+    filled_in: str, said: str, drawn: int, cells, run_lesson, capsys
+) -> None:
+    sources = {name: cells[name] for name in ("first-picture", "vocabulary")}
+    names, shown = run_lesson({**sources, EXERCISE: filled_in, DRAWS: cells[DRAWS]})
+    assert said in capsys.readouterr().out
+    assert len(names["drawn"]) == drawn
+    assert shown[DRAWS].png
+
+
+def test_the_empty_learner_version_runs_to_its_end(solution, run_lesson, capsys) -> None:
+    learner = learner_version(solution)
+    sources = {c["id"]: text(c) for c in learner["cells"] if c["cell_type"] == "code"}
+    slow = {"experiment", "experiment-pictures", "experiment-plot"}  # the same in both versions
+    names, _ = run_lesson({k: v for k, v in sources.items() if k not in slow})
+    assert names["my_prompts"] == []
+    assert "Open exercises: three prompts (my_prompts is empty" in capsys.readouterr().out
+
+
+# --- what the page must have ---------------------------------------------------------------------
+
+
+def test_the_picture_comes_first(solution) -> None:
+    title, first, *_ = solution["cells"]
+    assert title["cell_type"] == "markdown" and first["cell_type"] == "code"
+    assert text(title).count(".") <= 3 and len(text(title).split()) < 50
+    assert "a cat face, 3d style, on a blue background" in text(first)
+    assert "Pipeline.load()" in text(first)
+
+
+def test_the_prose_keeps_to_the_course_s_style(solution) -> None:
+    for cell in solution["cells"]:
+        if cell["cell_type"] == "markdown":
+            assert "!" not in text(cell), cell["id"]
+
+
+def test_nbgrader_reads_it(solution) -> None:
+    check_cells(solution, "solution")
+
+
+def test_links_lead_somewhere(solution) -> None:
+    for cell in solution["cells"]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", text(cell)):
+            assert (SOLUTION.parent / link).exists(), link
+        for path in re.findall(r"`(course_utils/[\w/.]*)`", text(cell)):
+            assert (ROOT / path).exists() or "weights" in path, path
+
+
+def test_the_learners_version_is_what_the_solution_makes_of_it(solution) -> None:
+    found = json.loads((ROOT / "notebooks" / SOLUTION.name).read_text(encoding="utf-8"))
+    assert found == learner_version(solution)
