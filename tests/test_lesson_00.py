@@ -11,7 +11,6 @@ import base64
 import io
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,9 +69,7 @@ def run_lesson(cells: dict[str, str]) -> Callable[..., tuple[dict[str, Any], dic
             patch.chdir(SOLUTION.parent)
             try:
                 for name, source in sources.items():
-                    t0=time.perf_counter()
                     shown[name] = run_cell(source, names)
-                    print(name, time.perf_counter()-t0)
             finally:
                 torch.set_grad_enabled(True)
         return names, shown

@@ -241,7 +241,7 @@ def train(task: Task, settings: Settings, folder: str | Path, progress: bool = T
         "processes": processes,
         "device": device_name(accelerator.device),
         "precision": precision,
-        "settings": asdict(settings),
+        "settings": asdict(settings) | {"batch_size": settings.batch_size * processes},
         **log.last,
         **task.evaluate(raw),
     }

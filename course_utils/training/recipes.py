@@ -107,7 +107,7 @@ CPU = Preset(
             500, 96, 1e-3, 50, 0.4, 0.05, ema_decay=0.99, log_every=10, seed=JUDGE_SEED
         ),
         "vae": Settings(3300, 16, 1e-3, 100, 0.4, 0.0, ema_decay=0.998, sample_every=500),
-        "denoiser": Settings(6000, 32, 1e-3, 100, 0.3, 0.01, ema_decay=0.998, sample_every=500),
+        "denoiser": Settings(3800, 32, 1e-3, 100, 0.3, 0.01, ema_decay=0.998, sample_every=500),
     },
 )
 
