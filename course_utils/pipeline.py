@@ -42,7 +42,7 @@ DEFAULT_SAMPLER = "dpm++2m"
 DEFAULT_SEED = 7
 
 Part = TypeVar("Part")
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**32 - 1  # a CPU generator looks at 32 bits of its seed
 POSITIONS_AT_ONCE = 4096  # latent positions of one batch: 64 pictures of 64x64, or one of 512x512
 STOCHASTIC = frozenset({"ddpm"})  # samplers that add fresh noise on the way
 # The diffusers class that walks as each of our samplers does.

@@ -12,13 +12,17 @@ was cut off leaves a mark, and the next start makes the environment anew.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from find_python import WINDOWS, Problem, find_python, probe, remedy, unfit
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -28,10 +32,8 @@ STAMP = VENV / "sculpting-noise.json"
 UNFINISHED = VENV / "unfinished"
 FIRST_LESSON = Path("notebooks") / "00_start_here.ipynb"
 
-OLDEST, NEWEST = (3, 11), (3, 13)
-FREE_BYTES = 2 * 1024**3  # the packages take about 1.5 GB; with CUDA more, which pip reports
+FREE_BYTES = 2 * 1024**3  # the packages take about 1.5 GB; CUDA takes more, which pip reports
 CELL_SECONDS = 300
-WINDOWS = os.name == "nt"
 # Imported once after an install: it shows that they work, and Python keeps them compiled.
 TRIED = (
     "accelerate",
@@ -43,126 +45,9 @@ TRIED = (
     "torch",
 )
 
-PROBE = """
-import json, struct, sys, sysconfig
-try:
-    import ensurepip, venv
-    has_venv = bool(ensurepip.version())
-except Exception:
-    has_venv = False
-print(json.dumps({
-    "version": list(sys.version_info[:3]),
-    "path": getattr(sys, "_base_executable", None) or sys.executable,
-    "venv": has_venv,
-    "bits": struct.calcsize("P") * 8,
-    "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
-    "platform": sysconfig.get_platform(),
-    "soabi": str(sysconfig.get_config_var("SOABI")),
-}))
-"""
-
-
-class Problem(Exception):
-    """What is wrong and what to do about it, in one line for the reader."""
-
 
 def say(text: str) -> None:
     print("sculpting-noise: " + text, flush=True)
-
-
-# ---------------------------------------------------------------- which Python
-
-
-def probe(command: "list[str]") -> "dict | None":
-    """What the interpreter behind `command` is, or None where there is none that runs."""
-    try:
-        done = subprocess.run(
-            [*command, "-c", PROBE],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-        )
-        return json.loads(done.stdout.decode()) if done.returncode == 0 else None
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return None
-
-
-def dotted(version: "list[int] | tuple[int, ...]") -> str:
-    return ".".join(str(part) for part in version)
-
-
-def unfit(found: dict) -> str:
-    """Why this interpreter can't run the course, or an empty string where it can."""
-    name = "Python " + dotted(found["version"]) + " (" + found["path"] + ")"
-    if not OLDEST <= tuple(found["version"][:2]) <= NEWEST:
-        return name + " is outside " + dotted(OLDEST) + " to " + dotted(NEWEST)
-    if found["bits"] != 64:
-        return name + " is a 32-bit build, and PyTorch needs a 64-bit one"
-    if found["free_threaded"]:
-        return name + " is a free-threaded build, and the course needs the usual one"
-    if found["platform"].startswith("macosx") and found["platform"].endswith("x86_64"):
-        return name + " is an Intel build, and PyTorch for macOS needs an Apple silicon one"
-    if found["platform"] == "win-arm64":
-        return name + " is an ARM build, and PyTorch for Windows needs an x64 one"
-    if "musl" in found["soabi"]:
-        return name + " is built for musl, and PyTorch needs glibc (not Alpine)"
-    if not found["venv"]:
-        return name + " lacks the venv module"
-    return ""
-
-
-def remedy(found: "dict | None") -> str:
-    """The command that gets a Python that fits, on this system."""
-    if found is not None and not found["venv"] and not unfit({**found, "venv": True}):
-        package = "python" + dotted(found["version"][:2]) + "-venv"
-        if os.path.realpath(found["path"]) == os.path.realpath("/usr/bin/python3"):
-            package = "python3-venv"
-        return "On Debian or Ubuntu run `apt-get install " + package + "`, then start again."
-    if sys.platform == "darwin":
-        return "Run `brew install python@3.12`, then start again."
-    if WINDOWS:
-        return "Run `winget install Python.Python.3.12`, then start again."
-    return (
-        "Install Python 3.12 (`apt-get install python3 python3-venv` where that gives 3.11 to "
-        "3.13, else conda, pyenv or uv), or name one: `make lab PYTHON=/path/to/python3.12`."
-    )
-
-
-def candidates() -> "list[list[str]]":
-    names = ["python3", "python3.13", "python3.12", "python3.11", "python"]
-    commands = [[sys.executable]] if sys.executable else []
-    if WINDOWS:
-        commands += [["py", "-3.13"], ["py", "-3.12"], ["py", "-3.11"]]
-    return commands + [[name] for name in names]
-
-
-def find_python() -> str:
-    """The path of a Python that can hold the course.
-
-    PYTHON in the environment names one and is then the only one tried. Otherwise the interpreter
-    that runs this script comes first, then what lies on the PATH.
-
-    Raises:
-        Problem: none fits.
-    """
-    named = os.environ.get("PYTHON", "").strip()
-    nearest = None
-    for command in [[named]] if named else candidates():
-        found = probe(command)
-        if found is None:
-            continue
-        if not unfit(found):
-            return found["path"]
-        # A Python that only lacks venv is nearer to a working course than one of another version.
-        if nearest is None or (not found["venv"] and not unfit({**found, "venv": True})):
-            nearest = found
-    wanted = "Python " + dotted(OLDEST) + " to " + dotted(NEWEST) + " is needed"
-    if nearest is not None:
-        raise Problem(wanted + ", and " + unfit(nearest) + ". " + remedy(nearest))
-    if named:
-        raise Problem(wanted + ", and PYTHON=" + named + " does not run. " + remedy(None))
-    raise Problem(wanted + ", and there is none on the PATH. " + remedy(None))
 
 
 # ---------------------------------------------------------------- the environment
@@ -173,25 +58,38 @@ def in_venv(name: str) -> Path:
 
 
 def fingerprint() -> str:
-    """What the environment is made from: the lock, the package's metadata and the folder."""
-    digest = hashlib.sha256(str(ROOT).encode())
+    """What the environment is made from: the lock and the package's metadata."""
+    digest = hashlib.sha256()
     for path in (LOCK, PYPROJECT):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
 def read_stamp() -> dict:
-    """The stamp of a finished environment, or an empty one."""
+    """The stamp of a finished environment, or one that fits nothing."""
     try:
         stamp = json.loads(STAMP.read_text(encoding="utf-8"))
-        return {"fingerprint": str(stamp["fingerprint"]), "extras": list(stamp["extras"])}
+        return {
+            "fingerprint": str(stamp["fingerprint"]),
+            "extras": list(stamp["extras"]),
+            "folder": str(stamp["folder"]),
+        }
     except (OSError, ValueError, KeyError, TypeError):
-        return {"fingerprint": "", "extras": []}
+        return {"fingerprint": "", "extras": [], "folder": str(VENV)}
+
+
+def write_stamp(extras: "tuple[str, ...]") -> None:
+    stamp = {"fingerprint": fingerprint(), "extras": list(extras), "folder": str(VENV)}
+    part = STAMP.with_suffix(".part")
+    part.write_text(json.dumps(stamp), encoding="utf-8")
+    os.replace(str(part), str(STAMP))
 
 
 def runs() -> bool:
-    """Whether `.venv` was not cut off and holds a Python that fits."""
+    """Whether `.venv` is whole, was made in this very folder and holds a Python that fits."""
     if UNFINISHED.exists() or not in_venv("python").exists():
+        return False
+    if read_stamp()["folder"] != str(VENV):
         return False
     found = probe([str(in_venv("python"))])
     return found is not None and not unfit({**found, "venv": True})
@@ -282,19 +180,56 @@ def make_venv() -> None:
         raise Problem("Python could not make .venv; its own lines above say why. " + fix)
 
 
+@contextlib.contextmanager
+def alone():
+    """Hold the right to change `.venv`. A second start waits here until the first is done."""
+
+    def take(handle) -> bool:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:
+            pass  # a file system without locks: go on without one
+        return True
+
+    with open(str(ROOT / ".venv.lock"), "a") as handle:
+        if not take(handle):
+            say("another start is making .venv; this one waits for it")
+            while not take(handle):
+                time.sleep(0.5)
+        yield
+
+
+def ready(extras: "tuple[str, ...]") -> bool:
+    """Whether `.venv` holds what the lock and `extras` ask for."""
+    stamp = read_stamp()
+    return stamp["fingerprint"] == fingerprint() and set(extras) <= set(stamp["extras"]) and runs()
+
+
 def ensure_environment(extras: "tuple[str, ...]" = ()) -> None:
     """Bring `.venv` to what the lock and `extras` ask for. Does nothing where it is so already.
 
     Raises:
         Problem: no Python fits, or pip fails. The environment then counts as unfinished.
     """
-    stamp = read_stamp()
-    wanted = fingerprint()
-    sound = runs()
-    if sound and stamp["fingerprint"] == wanted and set(extras) <= set(stamp["extras"]):
+    if ready(extras):
         return
-    if sound and has_pip():
-        extras = tuple(sorted({*extras, *stamp["extras"]}))
+    with alone():
+        if not ready(extras):
+            install(extras)
+
+
+def install(extras: "tuple[str, ...]") -> None:
+    if runs() and has_pip():
+        extras = tuple(sorted({*extras, *read_stamp()["extras"]}))
     else:
         make_venv()
     UNFINISHED.touch()
@@ -312,9 +247,7 @@ def ensure_environment(extras: "tuple[str, ...]" = ()) -> None:
     say("trying the packages")
     if run("-c", "import " + ", ".join(TRIED)) != 0:
         raise Problem("The packages are in .venv but do not start; the lines above say why.")
-    part = STAMP.with_suffix(".part")
-    part.write_text(json.dumps({"fingerprint": wanted, "extras": list(extras)}), encoding="utf-8")
-    os.replace(str(part), str(STAMP))
+    write_stamp(extras)
     UNFINISHED.unlink()
     say("the environment is ready: " + str(VENV))
 
@@ -373,9 +306,10 @@ def test(arguments: "list[str]") -> int:
     ensure_environment(("dev",))
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers, each on its own core
     if not arguments:
+        ruff = str(in_venv("ruff").relative_to(ROOT))
         steps = (
-            ("ruff check", ["check", "."], "`.venv/bin/ruff check --fix .` mends most of it"),
-            ("ruff format", ["format", "--check", "."], "`.venv/bin/ruff format .` mends it"),
+            ("ruff check", ["check", "."], "`" + ruff + " check --fix .` mends most of it"),
+            ("ruff format", ["format", "--check", "."], "`" + ruff + " format .` mends it"),
             ("mypy", ["--pretty"], "the lines above name each place"),
         )
         for name, rest, hint in steps:

@@ -1,12 +1,13 @@
-"""`scripts/bootstrap.py`: the choice of Python, the environment, what each target runs."""
+"""`scripts/`: the choice of Python, the environment, what each target runs."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -18,11 +19,9 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="the stand-ins are shell
 
 @pytest.fixture
 def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module that works in a folder of its own."""
-    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts" / "bootstrap.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """`bootstrap.py` as a module that works in a folder of its own."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    module = importlib.import_module("bootstrap")
     monkeypatch.setattr(module, "ROOT", tmp_path)
     for name in ("VENV", "LOCK", "PYPROJECT", "STAMP", "UNFINISHED"):
         path = getattr(module, name).relative_to(ROOT)
@@ -61,7 +60,7 @@ def only(tmp_path: Path, bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch)
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr(bootstrap.sys, "executable", "")
+    monkeypatch.setattr(sys, "executable", "")
     return folder
 
 
@@ -200,6 +199,33 @@ def test_an_install_that_was_cut_off_is_made_anew(
     assert not bootstrap.UNFINISHED.exists()
 
 
+def test_a_folder_that_was_moved_gets_a_new_environment(
+    bootstrap: ModuleType, installs: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap.ensure_environment()
+    moved = bootstrap.ROOT / "moved"  # its scripts name the folder that it was made in
+    bootstrap.VENV.rename(moved)
+    for name in ("STAMP", "UNFINISHED"):
+        monkeypatch.setattr(bootstrap, name, moved / getattr(bootstrap, name).name)
+    monkeypatch.setattr(bootstrap, "VENV", moved)
+    left_behind = moved / "left-behind"
+    left_behind.touch()
+    bootstrap.ensure_environment()
+    assert not left_behind.exists()
+
+
+def test_a_second_start_waits_for_the_first(bootstrap: ModuleType, installs: list) -> None:
+    with bootstrap.alone():
+        second = threading.Thread(target=bootstrap.ensure_environment, daemon=True)
+        second.start()
+        second.join(timeout=1.5)
+        assert second.is_alive()
+        assert not installs
+    second.join(timeout=60)
+    assert not second.is_alive()
+    assert installs
+
+
 def test_a_damaged_stamp_counts_as_none(bootstrap: ModuleType, installs: list) -> None:
     bootstrap.ensure_environment()
     for damage in ("", "{", "[]", '{"fingerprint": 1}'):
@@ -224,8 +250,13 @@ def test_a_full_disk_is_told_before_anything_is_written(
 
 def lab_command(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     commands: list[tuple[str, ...]] = []
+
+    def run(*command: str) -> int:
+        commands.append(command)
+        return 0
+
     monkeypatch.setattr(bootstrap, "ensure_environment", lambda extras=(): None)
-    monkeypatch.setattr(bootstrap, "run", lambda *command: commands.append(command) or 0)
+    monkeypatch.setattr(bootstrap, "run", run)
     assert bootstrap.lab(["--port=9000"]) == 0
     return list(commands[0])
 

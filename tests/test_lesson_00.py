@@ -12,6 +12,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,14 @@ def run_lesson(cells: dict[str, str]) -> Callable[..., tuple[dict[str, Any], dic
 
     pipeline = tiny_pipeline(timestep_spacing="trailing")
 
-    def run(sources: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def run(sources: dict[str, str], quick: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
         names: dict[str, Any] = {}
         shown = {}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Pipeline, "load", lambda *args, **kwargs: pipeline)
             patch.chdir(SOLUTION.parent)
+            if quick:
+                patch.setattr(pipeline, "draw", partial(pipeline.draw, num_steps=2))
             try:
                 for name, source in sources.items():
                     shown[name] = run_cell(source, names)
@@ -81,7 +84,10 @@ def run_lesson(cells: dict[str, str]) -> Callable[..., tuple[dict[str, Any], dic
 def whole(
     cells: dict[str, str], run_lesson: Callable[..., Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    return run_lesson(cells)
+    counts = "STEPS = (1, 2, 4, 8, 20, 50)"  # as many as the pictures below the experiment show
+    fewer = re.sub(r"^STEPS = \(.*\)", counts, cells["experiment"], flags=re.MULTILINE)
+    assert counts in fewer
+    return run_lesson({**cells, "experiment": fewer})
 
 
 # --- the whole page ------------------------------------------------------------------------------
@@ -154,7 +160,8 @@ def test_whatever_stands_in_the_blank_the_page_goes_on(
     filled_in: str, said: str, drawn: int, cells, run_lesson, capsys
 ) -> None:
     sources = {name: cells[name] for name in ("first-picture", "vocabulary")}
-    names, shown = run_lesson({**sources, EXERCISE: filled_in, DRAWS: cells[DRAWS]})
+    sources |= {EXERCISE: filled_in, DRAWS: cells[DRAWS]}
+    names, shown = run_lesson(sources, quick=True)
     assert said in capsys.readouterr().out
     assert len(names["drawn"]) == drawn
     assert shown[DRAWS].png
@@ -164,7 +171,7 @@ def test_the_empty_learner_version_runs_to_its_end(solution, run_lesson, capsys)
     learner = learner_version(solution)
     sources = {c["id"]: text(c) for c in learner["cells"] if c["cell_type"] == "code"}
     slow = {"experiment", "experiment-pictures", "experiment-plot"}  # the same in both versions
-    names, _ = run_lesson({k: v for k, v in sources.items() if k not in slow})
+    names, _ = run_lesson({k: v for k, v in sources.items() if k not in slow}, quick=True)
     assert names["my_prompts"] == []
     assert "Open exercises: three prompts (my_prompts is empty" in capsys.readouterr().out
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -115,6 +117,24 @@ def test_the_lock_leaves_the_choice_of_torch_build_to_the_machine() -> None:
     assert not forced, f"the lock forces CUDA packages on every machine: {forced}"
 
 
+def test_every_package_that_the_course_imports_is_asked_for() -> None:
+    homes = importlib.metadata.packages_distributions()
+    declared = {canonicalize_name(requirement.name) for requirement in asked_for()}
+    for path in sorted((ROOT / "course_utils").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            for name in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names):
+                if name != "course_utils":
+                    found = {canonicalize_name(home) for home in homes.get(name, [])}
+                    assert found & declared, (
+                        f"{path.name} imports {name}; name it in pyproject.toml"
+                    )
+
+
 # ---------------------------------------------------------------- conda
 
 
@@ -175,6 +195,15 @@ def test_every_task_of_the_script_in_the_texts_exists() -> None:
     called = set(re.findall(r"\(call bootstrap,([a-z]+)", read("Makefile")))
     assert {"lab", "test"} <= used
     assert used | called <= tasks
+
+
+def test_every_course_command_in_the_texts_exists() -> None:
+    from course_utils.cli import COMMANDS
+
+    for name in ("README.md", "CONTRIBUTING.md"):
+        for block in re.findall(r"^```\n(.*?)^```", read(name), flags=re.MULTILINE | re.DOTALL):
+            used = set(re.findall(r"^course (\w+)", block, flags=re.MULTILINE))
+            assert used <= set(COMMANDS), f"{name}: no course {sorted(used - set(COMMANDS))}"
 
 
 def test_make_help_lists_every_target() -> None:

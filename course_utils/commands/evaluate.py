@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from course_utils.files import write_atomically
+
 
 def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
@@ -17,7 +19,9 @@ def register(subparsers: Any) -> None:
         description="Draws seen and held-out pairs of object and style, and measures object, "
         "style, background, distance to real pictures, saturation, diversity and copying.",
     )
-    parser.add_argument("--model", default="emoji-64", help="name or folder; default: emoji-64")
+    parser.add_argument(
+        "--model", metavar="NAME", help="bundled weights or a diffusers folder; default: emoji-64"
+    )
     parser.add_argument(
         "--pairs", type=int, default=64, help="prompts of each split; default: 64", metavar="N"
     )
@@ -45,60 +49,51 @@ def register(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; returns the exit status."""
-    problem = _problem(args)
-    if problem:
-        print(f"course evaluate: {problem}", file=sys.stderr)
-        return 2
-    try:
-        return _evaluate(args)
-    except KeyboardInterrupt:
-        print("course evaluate: stopped; no file is left half written", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"course evaluate: {error}", file=sys.stderr)
-        return 1
+    """Evaluate, write the files, and print the table.
 
-
-def _evaluate(args: argparse.Namespace) -> int:
+    Raises:
+        ValueError, OSError: with the sentence to print; no file is left half written.
+    """
+    check_arguments(args)
+    from course_utils import pipeline as p
+    from course_utils.commands.draw import named_options
     from course_utils.evaluation.evaluate import Settings, evaluate
     from course_utils.evaluation.judge import Judge
-    from course_utils.files import write_atomically
-    from course_utils.pipeline import (
-        DEFAULT_GUIDANCE,
-        DEFAULT_SAMPLER,
-        Pipeline,
-        check_settings,
-    )
 
-    guidance = DEFAULT_GUIDANCE if args.guidance is None else args.guidance
     settings = Settings(
         pairs=args.pairs,
         seeds=args.seeds,
         seed=args.seed,
         num_steps=args.steps,
-        guidance_scale=guidance,
-        sampler=args.sampler or DEFAULT_SAMPLER,
+        guidance_scale=p.DEFAULT_GUIDANCE if args.guidance is None else args.guidance,
+        sampler=args.sampler or p.DEFAULT_SAMPLER,
         batch_size=args.batch,
     )
-    check_settings(settings.num_steps, guidance, 0.0, settings.sampler)
+    with named_options():
+        p.check_settings(settings.num_steps, settings.guidance_scale, 0.0, settings.sampler)
     judge = Judge.load() if args.judge is None else Judge.load(args.judge, sha256=None)
-    pipeline = Pipeline.load(args.model)
+    pipeline = p.Pipeline.load(args.model or p.DEFAULT_MODEL)
     judge.to(pipeline.device)
-    with _bar(args.quiet) as bar:
+    try:
+        with _bar(args.quiet) as bar:
 
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
 
-        report = evaluate(pipeline, judge, settings, show)
+            report = evaluate(pipeline, judge, settings, show)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped by Ctrl-C; nothing was written.") from None
+
+    written = [f"The numbers are in {args.json}"]
+    write_atomically(args.json, report.to_json().encode())
     if args.grid is not None:
         from course_utils.evaluation.grid import save_grid
 
         save_grid(report, args.grid)
-    write_atomically(args.json, report.to_json().encode())
+        written.append(f"the pictures in {args.grid}")
     print(report.table())
-    print(f"\nThe numbers are in {args.json}" + (f", pictures in {args.grid}" * bool(args.grid)))
+    print("\n" + ", ".join(written))
     return 0
 
 
@@ -108,19 +103,22 @@ def _bar(quiet: bool) -> Any:
     return tqdm(desc="drawing", unit="picture", disable=quiet, file=sys.stderr, leave=False)
 
 
-def _problem(args: argparse.Namespace) -> str | None:
-    """What is wrong with the arguments, before anything is loaded or drawn."""
-    for name, least in {"pairs": 1, "seeds": 1, "seed": 0, "steps": 1, "batch": 1}.items():
+def check_arguments(args: argparse.Namespace) -> None:
+    """Find out what is wrong before anything is loaded or drawn.
+
+    Raises:
+        ValueError: by the name of the option.
+    """
+    for name, least in {"pairs": 1, "seeds": 1, "seed": 0, "batch": 1}.items():
         value = getattr(args, name)
         if value < least:
-            return f"--{name} is {value}; expected a whole number of at least {least}."
+            raise ValueError(f"--{name} is {value}; expected a whole number of at least {least}")
+    if args.grid is not None and args.grid.suffix.lower() != ".png":
+        raise ValueError(f"--grid is {args.grid}; expected a file name that ends in .png")
     for name in ("json", "grid"):
         path = getattr(args, name)
         if path is None:
             continue
         folder = next(p for p in path.absolute().parents if p.exists())
         if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-            return f"--{name} is {path}, which cannot be written."
-    if args.grid is not None and args.grid.suffix.lower() != ".png":
-        return f"--grid is {args.grid}; expected a name that ends in .png."
-    return None
+            raise ValueError(f"--{name} is {path}, which cannot be written")

@@ -223,6 +223,8 @@ def _pairs(subset: str, names: Sequence[str], vocabulary: Any) -> dict[str, list
         if name in index:
             where = "held_out" if (name, STYLES[style]) in held else "seen"
             split[where].append((index[name], style))
+    if not split["seen"]:
+        raise ValueError("every pair of the model is held out; there is nothing that it was taught")
     return split
 
 

@@ -12,6 +12,7 @@ that is not: model, optimiser, average and n are all there is to restore.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import signal
@@ -252,12 +253,16 @@ def train(task: Task, settings: Settings, folder: str | Path, progress: bool = T
 def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
     """The random numbers of one step, the same whether or not the run was interrupted.
 
+    A CPU generator looks at the low 32 bits of its seed only, so the three numbers are hashed into
+    them.
+
     Args:
-        seed: the run's, below 2^16.
-        step: below 2^32.
-        rank: which process, below 2^15; each draws its own part of the batch.
+        seed: the run's.
+        step: which optimiser step.
+        rank: which process; each draws its own part of the batch.
     """
-    return torch.Generator().manual_seed((rank << 48) + (seed << 32) + step)
+    digest = hashlib.sha256(f"{seed} {step} {rank}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
 
 
 def average_gradients(model: nn.Module, accelerator: Any, stop: bool) -> bool:
