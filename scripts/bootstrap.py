@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO, Iterator
 
 from find_python import WINDOWS, Problem, find_python, probe, remedy, unfit
 
@@ -181,10 +182,10 @@ def make_venv() -> None:
 
 
 @contextlib.contextmanager
-def alone():
+def alone() -> "Iterator[None]":
     """Hold the right to change `.venv`. A second start waits here until the first is done."""
 
-    def take(handle) -> bool:
+    def take(handle: IO) -> bool:
         try:
             if sys.platform == "win32":
                 import msvcrt

@@ -39,67 +39,65 @@ def register(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; returns the exit status."""
-    problem = _problem(args)
-    if problem:
-        print(f"course train: {problem}", file=sys.stderr)
-        return 2
+    """Train; returns the exit status.
+
+    Raises:
+        ValueError: an option out of range, weights missing, a foreign checkpoint.
+        KeyboardInterrupt: Ctrl-C, once the checkpoint is written.
+    """
+    check(args)
     if args.processes == 1:
-        return _work(0, args)
+        train(args)
+        return 0
     import torch.multiprocessing as mp
 
     from course_utils.training.processes import free_port
 
-    args.port = free_port()
+    port = free_port()
     try:
-        mp.spawn(_work, args=(args,), nprocs=args.processes)
+        mp.spawn(_work, args=(args, port), nprocs=args.processes)
     except mp.ProcessExitedException as error:
         return error.exit_code or 1
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 
-def _problem(args: argparse.Namespace) -> str | None:
+def check(args: argparse.Namespace) -> None:
+    """Say what is wrong with the options before anything is computed."""
     for name in ("steps", "batch_size", "processes"):
         value = getattr(args, name)
         if value is not None and value < 1:
-            return f"--{name.replace('_', '-')} is {value}; expected a whole number of at least 1."
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} is {value}; expected a whole number of at least 1")
     if args.learning_rate is not None and not 0 < args.learning_rate < 1:
-        return f"--learning-rate is {args.learning_rate}; expected a number between 0 and 1."
+        raise ValueError(f"--learning-rate is {args.learning_rate}; expected one between 0 and 1")
     if args.seed is not None and not 0 <= args.seed < 2**16:
-        return f"--seed is {args.seed}; expected a whole number from 0 to 65535."
-    return None
+        raise ValueError(f"--seed is {args.seed}; expected a whole number from 0 to 65535")
 
 
-def _work(rank: int, args: argparse.Namespace) -> int:
-    """Train in this process; a process other than the first works without a word."""
-    if args.processes > 1:
-        from course_utils.training.processes import join
-
-        join(rank, args.processes, args.port)
+def train(args: argparse.Namespace) -> None:
+    """Train in this process; the first of several prints the figures."""
     from course_utils.training.recipes import PRESETS, Paths, train_recipe
 
     preset = PRESETS[args.preset]
     runs = args.runs or Path("runs") / args.preset
     paths = Paths.under(runs, args.weights or runs / "weights")
     overrides = {k: getattr(args, k) for k in OVERRIDES if getattr(args, k) is not None}
+    for recipe in RECIPES if args.recipe == "all" else (args.recipe,):
+        figures = train_recipe(recipe, preset, paths, overrides, progress=not args.quiet)
+        if figures:
+            shown = {k: v for k, v in figures.items() if isinstance(v, int | float)}
+            print(f"{recipe}: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
+
+
+def _work(rank: int, args: argparse.Namespace, port: int) -> None:
+    """One of several processes: what goes wrong is said by the first one only."""
+    from course_utils.cli import sentence
+    from course_utils.training.processes import join
+
+    join(rank, args.processes, port)
     try:
-        for recipe in RECIPES if args.recipe == "all" else (args.recipe,):
-            figures = train_recipe(recipe, preset, paths, overrides, progress=not args.quiet)
-            if figures:
-                shown = {k: v for k, v in figures.items() if isinstance(v, (int, float))}
-                print(f"{recipe}: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
-    except KeyboardInterrupt as stop:
-        print(f"course train: {stop or 'stopped'}", file=sys.stderr)
-        return _leave(130, args)
-    except (ValueError, FloatingPointError, OSError) as error:
-        print(f"course train: {error}", file=sys.stderr)
-        return _leave(1, args)
-    return 0
-
-
-def _leave(status: int, args: argparse.Namespace) -> int:
-    if args.processes > 1:
-        sys.exit(status)
-    return status
+        train(args)
+    except (Exception, KeyboardInterrupt) as error:
+        if rank == 0:
+            print(f"course train: {sentence(error)}", file=sys.stderr)
+        sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
