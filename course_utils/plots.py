@@ -8,6 +8,7 @@ each figure reads in grey.
 from __future__ import annotations
 
 import base64
+import html
 import io
 import textwrap
 import warnings
@@ -64,6 +65,7 @@ LINES: tuple[dict[str, Any], ...] = (
 PIXELS_PER_INCH = 100  # on a page; files hold more, for sharp screens
 SHARPNESS = 1.6
 CAPTION_LINES = 4
+SUMMARY = "<small>the picture in words</small>"
 
 
 class DescribedImage:
@@ -93,6 +95,15 @@ class DescribedImage:
         data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": repr(self)}
         size = {} if self.width is None else {"width": self.width}
         return data, {"image/png": {"alt": self.alt, **size}}
+
+    def _ipython_display_(self) -> None:
+        """Show the picture, and its words folded below: not every front end reads `alt`."""
+        from IPython.display import display
+
+        data, metadata = self._repr_mimebundle_()
+        display(data, metadata=metadata, raw=True)
+        words = f"<details><summary>{SUMMARY}</summary>{html.escape(self.alt)}</details>"
+        display({"text/html": words, "text/plain": ""}, raw=True)
 
 
 @contextmanager
@@ -172,7 +183,7 @@ def picture_grid(
         for caption in captions
     ]
     lines = max(text.count("\n") + 1 for text in texts)
-    with canvas(columns * (size + 0.15), rows * (size + 0.12 + 0.19 * lines)) as figure:
+    with canvas(columns * (size + 0.15), rows * (size + 0.2 + 0.19 * lines)) as figure:
         axes = figure.subplots(rows, columns, squeeze=False)
         for i, ax in enumerate(axes.flat):
             if i >= len(pixels):
@@ -304,8 +315,11 @@ def curves(
         for name, value in (levels or {}).items():
             ax.axhline(value, color=INK, linewidth=1, linestyle=(0, (1, 2)))
             ax.text(right, value, name, ha="right", va="bottom", size=9)
+        highest = max(
+            [m + s for line in lines for m, s in zip(line.mean, line.spread, strict=True)]
+        )
         ax.set(xlabel=xlabel, ylabel=ylabel)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.1 * max(highest, *(levels or {"": 0.0}).values()))
         if ticks is not None:
             ax.set_xticks(list(ticks))
         if len(lines) > 1:

@@ -80,6 +80,17 @@ def test_a_notebook_gets_picture_words_and_width(tmp_path: Path) -> None:
     assert (tmp_path / "grid.png").read_bytes() == image.png
 
 
+def test_the_words_stand_below_the_picture_for_front_ends_that_ignore_alt(monkeypatch) -> None:
+    import IPython.display
+
+    shown = []
+    monkeypatch.setattr(IPython.display, "display", lambda data, **_: shown.append(data))
+    plots.picture(torch.zeros(3, 4, 4), "1 < 2 & a cat")._ipython_display_()
+    picture, words = shown
+    assert set(picture) == {"image/png", "text/plain"}
+    assert "1 &lt; 2 &amp; a cat</details>" in words["text/html"]
+
+
 def test_the_same_figure_is_the_same_file() -> None:
     assert plots.architecture(SIZES).png == plots.architecture(SIZES).png
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,6 @@ from course_utils.data.emoji import BACKGROUND_NAMES, CaptionedEmoji
 from course_utils.files import write_atomically
 from course_utils.models import CLIP, VAE, TextEncoder, Tokenizer, UNet
 from course_utils.models.clip import CLIPConfig, ConvConfig, TextConfig
-from course_utils.models.tokenizer import split_words
 from course_utils.schedules import NoiseSchedule
 from course_utils.training.clip import CLIPTask
 from course_utils.training.denoiser import DenoiserTask, build_bank, preview_prompts
@@ -388,7 +388,7 @@ def describe_data(subset: str) -> dict[str, Any]:
     data = CaptionedEmoji(subset)
     held_out = CaptionedEmoji(subset, split="held_out")
     captions = data.sample_batch(20_000, torch.Generator().manual_seed(0)).captions
-    words = {w for caption in captions for w in split_words(caption) if w.isalnum()}
+    words = {w for caption in captions for w in re.findall(r"\w+", caption)}
     concepts = data.concepts
     return {
         "subset": subset,

@@ -27,8 +27,8 @@ from course_utils.evaluation.evaluate import choose_prompts
 from course_utils.evaluation.grid import caption_lines, save_grid
 
 SETTINGS = Settings(pairs=24, seeds=2, batch_size=7)
-HELD = sorted(held_out_pairs("starter"))
-DATA = CaptionedEmoji("starter", split="all")
+HELD = sorted(held_out_pairs("core"))
+DATA = CaptionedEmoji("core", split="all")
 # Six concepts with a held-out style and two without.
 WITH = [concept for concept, _ in HELD][:6]
 CHOSEN = sorted([*WITH, *[c.index for c in DATA.concepts if c.index not in WITH][:2]])
@@ -133,9 +133,10 @@ def test_a_generator_of_noise_is_at_chance(noise: Report, perfect: Report) -> No
             assert measured[metric]["drawn"].value <= 2.5 * chance, metric
         assert value(noise, split, "near_copy") == 0.0
         for metric in ("frechet", "kernel", "diversity", "pixel_diversity", "nearest_rmse"):
-            assert value(noise, split, metric) > 3 * value(perfect, split, metric), metric
-        assert measured["kernel"]["drawn"].low > 0  # surely not the distribution of the data
+            assert value(noise, split, metric) > 2 * value(perfect, split, metric), metric
     assert value(noise, "seen", "nearest_is_asked") < 0.1
+    # Surely not the distribution of the data; six held-out pairs are too few to be sure of it.
+    assert noise.splits["seen"].metrics["kernel"]["drawn"].low > 0
 
 
 def test_the_wrong_background_scores_nothing_on_background_alone(judge: TemplateJudge) -> None:
@@ -280,4 +281,4 @@ def test_concepts_without_held_out_pairs_are_noted(judge: TemplateJudge) -> None
     report = evaluate(stub, judge, Settings(pairs=4, seeds=1))
     assert list(report.splits) == ["seen"] and "no held-out pairs" in report.table()
     assert "diversity" not in report.splits["seen"].metrics
-    assert load_concepts("starter")  # the names are those of the data
+    assert load_concepts("core")  # the names are those of the data
