@@ -280,6 +280,23 @@ class CaptionedEmoji(torch.utils.data.Dataset[Example]):
         Returns:
             A `Batch` of n.
         """
+        concept, style, background, captions = self._sample(n, generator)
+        return Batch(
+            images=self.render_batch(concept, style, background),
+            captions=captions,
+            concept=concept,
+            style=style,
+            background=background,
+        )
+
+    def sample_captions(self, n: int, generator: torch.Generator) -> list[str]:
+        """Draw the n captions that `sample_batch` would draw, without its pictures."""
+        return self._sample(n, generator)[3]
+
+    def _sample(
+        self, n: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+        """Draw pairs, backgrounds and captions."""
         if n < 1:
             raise ValueError(f"n={n!r}: expected at least 1")
         if not self.pairs:
@@ -289,10 +306,4 @@ class CaptionedEmoji(torch.utils.data.Dataset[Example]):
         background = torch.randint(len(BACKGROUNDS), (n,), generator=generator)
         rng = Random(int(torch.randint(2**62, (), generator=generator)))
         ids = zip(concept.tolist(), style.tolist(), background.tolist(), strict=True)
-        return Batch(
-            images=self.render_batch(concept, style, background),
-            captions=[self._caption(*each, rng) for each in ids],
-            concept=concept,
-            style=style,
-            background=background,
-        )
+        return concept, style, background, [self._caption(*each, rng) for each in ids]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -152,13 +152,38 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     if not path.is_file():
         raise WeightsError(f"{folder} has no config.json, so it is not a model folder.")
+    return read_json(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object, with an error that says what is wrong."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} is not readable JSON ({error}). Fetch it again.") from None
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path} holds {config!r}; expected an object with the model's fields.")
-    return config
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds {str(content)[:40]!r}; expected a JSON object.")
+    return content
+
+
+def check_counts(config: Any, names: Sequence[str], lists: Sequence[str] = ()) -> None:
+    """Refuse fields that are not a whole number of at least 1, or for `lists`, one or several."""
+    for name in (*names, *lists):
+        value = getattr(config, name)
+        several = name in lists and isinstance(value, tuple)
+        for number in value if several else (value,):
+            if not isinstance(number, int) or number < 1:
+                raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
+
+
+def check_groups(config: Any) -> None:
+    """Refuse widths that do not split into `norm_num_groups` equal groups."""
+    for width in config.block_out_channels:
+        if width % config.norm_num_groups:
+            raise ValueError(
+                f"norm_num_groups is {config.norm_num_groups}; expected a divisor of each of "
+                f"block_out_channels {config.block_out_channels}."
+            )
 
 
 def read_weights(folder: Path, preferred: str) -> dict[str, Tensor]:
@@ -173,6 +198,7 @@ def read_weights(folder: Path, preferred: str) -> dict[str, Tensor]:
         shards = sorted(folder.glob(f"{stem}*-of-*.safetensors"))
         if not found and shards:
             found = shards
+            _check_shards(shards)
         if not found:
             pickles = sorted(
                 p.name for p in folder.glob("*") if p.suffix in {".bin", ".pt", ".ckpt"}
@@ -195,6 +221,16 @@ def read_weights(folder: Path, preferred: str) -> dict[str, Tensor]:
                 f"its size is {file.stat().st_size:,} bytes."
             ) from None
     return state
+
+
+def _check_shards(shards: list[Path]) -> None:
+    """Shards are numbered `-00001-of-00003`; all must be there."""
+    start, _, total = shards[0].stem.rpartition("-of-")
+    stem = start.rpartition("-")[0]
+    for number in range(1, int(total) + 1):
+        path = shards[0].with_name(f"{stem}-{number:05d}-of-{total}.safetensors")
+        if path not in shards:
+            raise WeightsError(f"{path} is missing; the weights are in {int(total)} files.")
 
 
 def _as_tuple(value: Any) -> Any:

@@ -95,7 +95,11 @@ class Tokenizer:
         """The text of some ids, without start, end and padding."""
         names = {i: token for token, i in self.vocab.items()}
         special = {self.bos_token_id, self.eos_token_id}
-        text = "".join(names[int(i)] for i in ids if int(i) not in special)
+        ids = [int(i) for i in ids]
+        for i in ids:
+            if i not in names:
+                raise ValueError(f"ids holds {i}; expected ids of the {len(self)} known tokens.")
+        text = "".join(names[i] for i in ids if i not in special)
         back = {sign: byte for byte, sign in byte_signs().items()}
         data = b"".join(
             b" " if part == WORD_END else bytes(back[s] for s in part)
@@ -164,19 +168,21 @@ class Tokenizer:
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Tokenizer:
         """Read the files that `save_pretrained` or transformers wrote."""
-        from course_utils.models.base import WeightsError
+        from course_utils.models.base import WeightsError, read_json
 
         folder = Path(folder)
         config: dict = {}
         if (folder / "tokenizer_config.json").is_file():
-            config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+            config = read_json(folder / "tokenizer_config.json")
         if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-            vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+            vocab = read_json(folder / "vocab.json")
             lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
             merges = [tuple(line.split()) for line in lines if len(line.split()) == 2]
             merges = [m for m in merges if m[0] != "#version:"]
         elif (folder / "tokenizer.json").is_file():
-            model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+            model = read_json(folder / "tokenizer.json").get("model")
+            if not isinstance(model, dict) or not {"vocab", "merges"} <= model.keys():
+                raise WeightsError(f"{folder / 'tokenizer.json'} has no vocab and merges.")
             vocab = model["vocab"]
             merges = [tuple(m.split(" ") if isinstance(m, str) else m) for m in model["merges"]]
         else:

@@ -21,9 +21,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.models.base import Model
+from course_utils.models.base import Model, check_counts, check_groups
 from course_utils.models.blocks import Attention, Downsample2D, ResnetBlock2D, Upsample2D
 
+UNET_COUNTS = (
+    "in_channels",
+    "out_channels",
+    "layers_per_block",
+    "cross_attention_dim",
+    "norm_num_groups",
+)
 DOWN_BLOCKS = ("DownBlock2D", "CrossAttnDownBlock2D")
 UP_BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D")
 
@@ -47,6 +54,8 @@ class UNetConfig:
     freq_shift: int = 0
 
     def __post_init__(self) -> None:
+        check_counts(self, UNET_COUNTS, lists=("block_out_channels", "attention_head_dim"))
+        check_groups(self)
         levels = len(self.block_out_channels)
         for name, known in (("down_block_types", DOWN_BLOCKS), ("up_block_types", UP_BLOCKS)):
             kinds = getattr(self, name)
@@ -303,6 +312,11 @@ class Transformer2D(nn.Module):
 
     def __init__(self, width: int, heads: int, context: int, groups: int) -> None:
         super().__init__()
+        if width % heads:
+            raise ValueError(
+                f"attention_head_dim asks for {heads} heads; expected a divisor of the level's "
+                f"width, {width}."
+            )
         self.norm = nn.GroupNorm(groups, width, eps=1e-6)
         self.proj_in = nn.Conv2d(width, width, 1)
         self.transformer_blocks = nn.ModuleList([TransformerBlock(width, heads, context)])

@@ -18,8 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.models.base import Model
+from course_utils.models.base import Model, check_counts, check_groups
 from course_utils.models.blocks import Downsample2D, ResnetBlock2D, SpatialAttention, Upsample2D
+
+VAE_COUNTS = (
+    "in_channels",
+    "out_channels",
+    "layers_per_block",
+    "latent_channels",
+    "norm_num_groups",
+)
+OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,12 @@ class VAEConfig:
     scaling_factor: float = 0.18215  # 1 / standard deviation of the latents' means
 
     def __post_init__(self) -> None:
+        check_counts(self, VAE_COUNTS, lists=("block_out_channels",))
+        check_groups(self)
+        if not (isinstance(self.scaling_factor, int | float) and self.scaling_factor > 0):
+            raise ValueError(
+                f"scaling_factor is {self.scaling_factor!r}; expected a number above 0."
+            )
         n = len(self.block_out_channels)
         if self.down_block_types != ("DownEncoderBlock2D",) * n:
             raise ValueError(
@@ -111,6 +126,13 @@ class VAE(Model):
         self.decoder = Decoder(c)
         self.quant_conv = nn.Conv2d(2 * c.latent_channels, 2 * c.latent_channels, 1)
         self.post_quant_conv = nn.Conv2d(c.latent_channels, c.latent_channels, 1)
+
+    @classmethod
+    def convert_state_dict(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Stable Diffusion 1.x's own file has older names for the parts of the attention."""
+        for old, new in OLD_NAMES.items():
+            state = {k.replace(f".{old}.", f".{new}."): v for k, v in state.items()}
+        return state
 
     def encode(self, pixels: Tensor) -> DiagonalGaussian:
         """(B, 3, H, W) in [-1, 1] -> a Gaussian over (B, 4, H/8, W/8), not yet scaled."""

@@ -46,13 +46,14 @@ def load_checkpoint(
     try:
         with safe_open(path, framework="pt") as file:
             note = json.loads(file.metadata()["note"])
+            found, _ = note["task"], (note["step"], note["seconds"])
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - no iterator
-    except (SafetensorError, KeyError, TypeError) as error:
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"The checkpoint {path} is damaged ({error}). Move it away to start from the beginning."
         ) from None
-    if note["task"] != task:
-        raise ValueError(f"{path} is a checkpoint of {note['task']!r}; expected {task!r}.")
+    if found != task:
+        raise ValueError(f"{path} is a checkpoint of {found!r}; expected {task!r}.")
     try:
         model.load_state_dict(_part(tensors, "model."))
     except RuntimeError as error:

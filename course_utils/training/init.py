@@ -33,7 +33,8 @@ def keep_signal(vae: VAE) -> None:
         if isinstance(module, ResnetBlock2D):
             nn.init.zeros_(module.conv2.weight)
         elif isinstance(module, SpatialAttention):
-            nn.init.zeros_(module.to_out[0].weight)
-            nn.init.zeros_(module.to_out[0].bias)
+            for parameter in module.to_out[0].parameters():
+                nn.init.zeros_(parameter)
     # log sigma^2 starts at -4: latents with little noise.
-    nn.init.constant_(vae.quant_conv.bias[vae.config.latent_channels :], -4.0)
+    bias = dict(vae.quant_conv.named_parameters())["bias"]
+    nn.init.constant_(bias[vae.config.latent_channels :], -4.0)

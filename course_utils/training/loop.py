@@ -152,10 +152,12 @@ def train(task: Task, settings: Settings, folder: str | Path, progress: bool = T
         FloatingPointError: the loss is not a number; the last checkpoint is from before.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     precision = pick_precision(settings.mixed_precision)
+    AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     accelerator = Accelerator(cpu=shares_cpu(), mixed_precision=precision)
     main = accelerator.is_main_process
     processes, rank = accelerator.num_processes, accelerator.process_index
@@ -206,19 +208,23 @@ def train(task: Task, settings: Settings, folder: str | Path, progress: bool = T
             optimizer.zero_grad(set_to_none=True)
             if settings.ema_decay:
                 ema.update(accelerator.unwrap_model(model), step)
-            if step % settings.log_every == 0 or step + 1 == settings.steps:
+            due = stop or time.monotonic() - saved > settings.save_every_seconds
+            log_now = step % settings.log_every == 0 or step + 1 == settings.steps
+            # Before anything is saved, and in all processes at once: the norm is the same in each.
+            if (log_now or due or processes > 1) and not math.isfinite(float(norm)):
+                raise FloatingPointError(
+                    f"The loss of {task.name} is {float(losses['loss'].detach())}, its gradient's "
+                    f"norm {float(norm)} at step {step}. Lower learning_rate "
+                    f"({settings.learning_rate}) and start again."
+                )
+            if log_now:
                 figures = {k: float(v.detach()) for k, v in losses.items()}
-                if not math.isfinite(figures["loss"]):
-                    raise FloatingPointError(
-                        f"The loss of {task.name} is {figures['loss']} at step {step}. "
-                        f"Lower learning_rate ({settings.learning_rate}) and start again."
-                    )
                 spent = seconds + time.monotonic() - began
                 log.write(step, spent, figures | {"grad_norm": float(norm)})
             if main and settings.sample_every and (step + 1) % settings.sample_every == 0:
                 _save_samples(task, accelerator.unwrap_model(model), ema, folder, step + 1)
             done = step + 1
-            if stop or time.monotonic() - saved > settings.save_every_seconds:
+            if due:
                 save(done)
                 saved = time.monotonic()
             if stop:

@@ -228,9 +228,7 @@ def split_batch(settings: Settings) -> Settings:
 def make_tokenizer(preset: Preset) -> Tokenizer:
     """Learn a vocabulary from 20,000 captions; the CPU's also knows the words of `core`."""
     subset = "core" if preset.clip_subset == "iconic" else preset.clip_subset
-    captions = (
-        CaptionedEmoji(subset).sample_batch(20_000, torch.Generator().manual_seed(0)).captions
-    )
+    captions = CaptionedEmoji(subset).sample_captions(20_000, torch.Generator().manual_seed(0))
     return Tokenizer.train(captions, preset.vocab_size, model_max_length=32)
 
 
@@ -387,7 +385,7 @@ def describe_data(subset: str) -> dict[str, Any]:
     """What the weights know: concepts, styles, backgrounds, held-out pairs, words."""
     data = CaptionedEmoji(subset)
     held_out = CaptionedEmoji(subset, split="held_out")
-    captions = data.sample_batch(20_000, torch.Generator().manual_seed(0)).captions
+    captions = data.sample_captions(20_000, torch.Generator().manual_seed(0))
     words = {w for caption in captions for w in re.findall(r"\w+", caption)}
     concepts = data.concepts
     return {
