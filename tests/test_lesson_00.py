@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import tiny_pipeline
+from tiny_pipeline import tiny_pipeline
 
 from course_utils.authoring import check_cells, learner_version, read
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import tiny_pipeline
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
@@ -22,6 +21,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UniPCMultistepScheduler,
 )
+from tiny_pipeline import tiny_pipeline
 from torch.testing import assert_close
 
 import course_utils.pipeline as pipeline_module

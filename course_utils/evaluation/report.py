@@ -159,7 +159,7 @@ class Report:
         legend = [
             "In brackets: 95 % intervals; pairs were resampled, not pictures.",
             "real: the artists' own pictures of the same prompts. What the judge says of them is",
-            "the ceiling: no drawing can be expected to score higher.",
+            "the ceiling: what a model scores that draws as the artists do.",
             f"near copy: RMSE below {COPY_RMSE} (values from -1 to 1) to a training picture"
             + (", or to what the VAE makes of it." if through_vae else "."),
         ]

@@ -127,6 +127,7 @@ class TextEncoder(Model):
         return {
             "architectures": [self.CLASS_NAME],
             "model_type": "clip_text_model",
+            "dtype": "float32",  # in memory, whatever the file holds; transformers would keep half
             **dataclasses.asdict(self.config),
         }
 

