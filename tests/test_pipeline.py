@@ -405,7 +405,7 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
         (edit("model_index.json", _class_name="StableDiffusionXLPipeline"), "XLPipeline"),
         (write("model_index.json", "nothing"), "not readable JSON"),
         (edit("unet/config.json", block_out_channels=[8, 24]), "do not fit"),
-        (edit("unet/config.json", norm_num_groups=3), "divisible"),
+        (edit("unet/config.json", norm_num_groups=3), "divisor"),
         (edit("unet/config.json", addition_embed_type="text_time"), "addition_embed_type"),
     ],
 )

@@ -410,7 +410,11 @@ def test_a_chain_that_was_cut_ends_the_same(
     paths = list(chain.rglob("*.safetensors"))
     assert len(paths) == 4 + 5
     for path in paths:
-        assert (folder / path.relative_to(chain)).read_bytes() == path.read_bytes(), path
+        # Tensor by tensor: a checkpoint's note also holds the seconds that it took.
+        again, before = load_file(folder / path.relative_to(chain)), load_file(path)
+        assert again.keys() == before.keys(), path
+        for name, tensor in before.items():
+            assert torch.equal(again[name], tensor), (path, name)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["clip", "judge", "vae", "denoiser"]
 
