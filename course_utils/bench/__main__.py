@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import logging
 import os
 import sys
 import tempfile
@@ -72,7 +71,6 @@ def measure(groups: Sequence[str], quick: bool) -> dict[str, Any]:
     Returns:
         Plain data: `machine`, `weights` and `rows`, see `Row`.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     quiet()
     from course_utils.bench import drawing, training
     from course_utils.bench.subject import find_subject
@@ -168,10 +166,11 @@ def table(report: dict[str, Any]) -> str:
 
 
 def quiet() -> None:
-    """Silence what libraries say while they load; it is not about speed."""
+    """No network, and no chatter of libraries while they load; before they are imported."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    for name in ("DIFFUSERS", "TRANSFORMERS"):
+        os.environ[f"{name}_VERBOSITY"] = "error"
     warnings.filterwarnings("ignore")
-    for name in ("diffusers", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def say(what: str) -> None:

@@ -36,7 +36,10 @@ class Subject:
     def theirs(self) -> Any:
         """`StableDiffusionPipeline` of the same folder, walking as our default sampler does."""
         import diffusers
+        import transformers
 
+        diffusers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()
         pipe = diffusers.StableDiffusionPipeline.from_pretrained(self.folder, dtype=torch.float32)
         kind = SCHEDULERS[DEFAULT_SAMPLER]
         config = self.ours.schedule.to_config(kind)
