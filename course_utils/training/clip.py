@@ -28,6 +28,9 @@ class CLIPTask:
         augment: strength of what is done to the pictures, 0 to 1: shifts, noise and blur. The
             judge needs it, since it looks at drawn pictures and not only at data.
         name: "clip" or "judge"; also the name of its checkpoint.
+        siblings: show the same objects in all their styles in each batch, with full captions. An
+            object's other styles are then among the wrong captions, so that styles are learned as
+            well as objects; the judge is asked for both.
     """
 
     def __init__(
@@ -38,8 +41,10 @@ class CLIPTask:
         batch_size: int,
         augment: float = 0.3,
         name: str = "clip",
+        siblings: bool = False,
     ) -> None:
         self.name = name
+        self.siblings = siblings
         self.model: nn.Module = clip
         self.tokenizer = tokenizer
         self.batch_size, self.augment = batch_size, augment
@@ -51,9 +56,13 @@ class CLIPTask:
     def loss(self, model: CLIP, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The contrastive loss of one batch, and how often the right caption came first."""
         device = next(model.parameters()).device
-        batch = self.data.sample_batch(self.batch_size, generator)
-        pixels = augment(batch.images, self.augment, generator).to(device)
-        ids = self.tokenizer(batch.captions).to(device)
+        if self.siblings:
+            images, captions = sample_siblings(self.data, self.batch_size, generator)
+        else:
+            batch = self.data.sample_batch(self.batch_size, generator)
+            images, captions = batch.images, batch.captions
+        pixels = augment(images, self.augment, generator).to(device)
+        ids = self.tokenizer(captions).to(device)
         logits = model(ids, pixels.contiguous(memory_format=torch.channels_last))
         right = logits.argmax(dim=1) == torch.arange(len(logits), device=device)
         with torch.no_grad():  # Radford et al. 2021, section 2.5: never sharper than 100
@@ -73,6 +82,38 @@ class CLIPTask:
     def sample_grid(self, model: CLIP) -> Tensor | None:
         """CLIP draws nothing."""
         return None
+
+
+def sample_siblings(
+    data: CaptionedEmoji, n: int, generator: torch.Generator
+) -> tuple[Tensor, list[str]]:
+    """Draw objects without replacement and show each in all its styles, each on its own background.
+
+    Args:
+        data: what to draw from.
+        n: about how many pictures; the last object is shown whole or not at all.
+        generator: CPU generator.
+
+    Returns:
+        Pictures (at most n, 3, 64, 64) in [-1, 1], and the full caption of each.
+    """
+    styles: dict[int, list[int]] = {}
+    for concept, style in data.pairs:
+        styles.setdefault(concept, []).append(style)
+    order = list(styles)
+    chosen: list[tuple[int, int]] = []
+    for i in torch.randperm(len(order), generator=generator).tolist():
+        if len(chosen) + len(styles[order[i]]) > n:
+            break
+        chosen += [(order[i], s) for s in styles[order[i]]]
+    background = torch.randint(len(BACKGROUNDS), (len(chosen),), generator=generator)
+    colours = [list(BACKGROUNDS)[i] for i in background.tolist()]
+    captions = [
+        full_caption(data.concepts[c].name, STYLES[s], colour)
+        for (c, s), colour in zip(chosen, colours, strict=True)
+    ]
+    concepts, all_styles = [c for c, _ in chosen], [s for _, s in chosen]
+    return data.render_batch(concepts, all_styles, background), captions
 
 
 def augment(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:

@@ -104,7 +104,7 @@ CPU = Preset(
     settings={
         "clip": Settings(500, 96, 1e-3, 50, 0.4, 0.05, ema_decay=0.99, log_every=10),
         "judge": Settings(
-            500, 96, 1e-3, 50, 0.4, 0.05, ema_decay=0.99, log_every=10, seed=JUDGE_SEED
+            900, 128, 1e-3, 50, 0.4, 0.05, ema_decay=0.99, log_every=10, seed=JUDGE_SEED
         ),
         "vae": Settings(3300, 16, 1e-3, 100, 0.4, 0.0, ema_decay=0.998, sample_every=500),
         "denoiser": Settings(3800, 32, 1e-3, 100, 0.3, 0.01, ema_decay=0.998, sample_every=500),
@@ -258,7 +258,10 @@ def _clip_task(
         **text,
     )
     clip = CLIP(CLIPConfig(config, tower, config.projection_dim))
-    return CLIPTask(clip, tokenizer, preset.clip_subset, settings.batch_size, strength, name)
+    batch_size, siblings = settings.batch_size, name == "judge"
+    return CLIPTask(
+        clip, tokenizer, preset.clip_subset, batch_size, strength, name, siblings=siblings
+    )
 
 
 def _finish_clip(task: CLIPTask, preset: Preset, paths: Paths) -> None:

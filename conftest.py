@@ -1,0 +1,21 @@
+"""For every test run: notebooks keep what their folder promises; no real progress is touched.
+
+A notebook in `solutions/` must end with no exercise open, one in `notebooks/` with all open;
+its last cell fails otherwise (`course_utils.checks.summary`).
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+EXPECTED = {"solutions": "solved", "notebooks": "open"}
+os.environ["COURSE_PROGRESS"] = "off"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tell a notebook's kernel, before it starts, what the notebook's folder promises."""
+    if item.path.suffix == ".ipynb":
+        os.environ["COURSE_EXPECT"] = EXPECTED.get(item.path.parent.name, "")

@@ -1,0 +1,271 @@
+"""What a learner has done, kept in one SQLite file in the user's data folder.
+
+Events are only ever added. What an exercise's state is follows from its events: "done" (passed),
+"shown" (passed or not, after its solution was shown), "stale" (passed, but the exercise has changed
+since), "open". A folder that can't be written, a locked or a damaged file never stops a lesson.
+
+`COURSE_PROGRESS` names another file; "off" keeps nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+if TYPE_CHECKING:
+    from course_utils.checks import Exercise
+    from course_utils.checks.show import Note
+
+VARIABLE = "COURSE_PROGRESS"
+EVENTS = ("passed", "wrong", "open", "hint", "shown")
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    exercise TEXT NOT NULL,
+    event TEXT NOT NULL,
+    fingerprint TEXT NOT NULL
+)
+"""
+
+State = Literal["done", "shown", "stale", "open"]
+WORDS = {
+    "done": "done",
+    "shown": "shown",
+    "stale": "changed since you solved it",
+    "open": "open",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One exercise's standing.
+
+    Attributes:
+        state: "done", "shown", "stale" or "open".
+        tries: how often it was checked with something in it.
+        hints: how many were asked for.
+        at: of the last event, in UTC; "" if there is none.
+    """
+
+    state: State = "open"
+    tries: int = 0
+    hints: int = 0
+    at: str = ""
+
+
+class Progress:
+    """The file and what it says.
+
+    Args:
+        path: of the file; None keeps nothing.
+    """
+
+    def __init__(self, path: str | Path | None) -> None:
+        self.path = None if path is None else Path(path)
+        self._warned = False
+
+    @classmethod
+    def default(cls) -> Self:
+        """The user's own."""
+        named = os.environ.get(VARIABLE, "")
+        if named == "off":
+            return cls(None)
+        if named:
+            return cls(named)
+        from platformdirs import user_data_dir
+
+        return cls(Path(user_data_dir("sculpting-noise", appauthor=False)) / "progress.sqlite")
+
+    def record(self, exercise: str, event: str, fingerprint: str = "") -> bool:
+        """Add an event.
+
+        Args:
+            exercise: its id.
+            event: one of `EVENTS`.
+            fingerprint: of the exercise as it is now.
+
+        Returns:
+            Whether it was kept. Where it was not, a warning says why, and nothing is raised.
+        """
+        if event not in EVENTS:
+            raise ValueError(f"event is {event!r}; expected one of {', '.join(EVENTS)}")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        row = (now, exercise, event, fingerprint)
+        sql = "INSERT INTO events (at, exercise, event, fingerprint) VALUES (?, ?, ?, ?)"
+        try:
+            with self._open() as connection:
+                if connection is None:
+                    return False
+                connection.execute(sql, row)
+                connection.commit()
+        except (sqlite3.Error, OSError) as error:
+            self._warn(error)
+            return False
+        return True
+
+    def entries(self, current: dict[str, str]) -> dict[str, Entry]:
+        """Where exercises stand.
+
+        Args:
+            current: exercise ids and the fingerprints that they have now.
+
+        Returns:
+            An entry for each id of `current`; all open where nothing can be read.
+        """
+        rows: list[tuple[str, str, str, str]] = []
+        try:
+            with self._open(create=False) as connection:
+                if connection is not None:
+                    sql = "SELECT at, exercise, event, fingerprint FROM events ORDER BY id"
+                    rows = connection.execute(sql).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            self._warn(error)
+        found: dict[str, list[tuple[str, str, str, str]]] = {id: [] for id in current}
+        for row in rows:
+            if row[1] in found:
+                found[row[1]].append(row)
+        return {id: _entry(found[id], fingerprint) for id, fingerprint in current.items()}
+
+    @contextlib.contextmanager
+    def _open(self, create: bool = True) -> Iterator[sqlite3.Connection | None]:
+        """A connection; None where nothing is kept, or where there is no file to read."""
+        if self.path is None or not (create or self.path.exists()):
+            yield None
+            return
+        if create:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            connection = self._connect()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):  # locked, or no permission
+                raise
+            self._set_aside()
+            connection = self._connect()
+        with contextlib.closing(connection):
+            yield connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(str(self.path), timeout=2.0)
+        try:
+            connection.execute(SCHEMA)
+            connection.execute("SELECT count(*) FROM events").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self) -> None:
+        """Keep a damaged file beside a new one."""
+        assert self.path is not None
+        now = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+        aside = self.path.with_name(f"{self.path.name}.damaged-{now}")
+        os.replace(self.path, aside)
+        warnings.warn(
+            f"Your progress in {self.path} can't be read. It was kept as {aside.name}, and a new "
+            "one was begun.",
+            stacklevel=4,
+        )
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"Your progress can't be kept in {self.path} ({error}). The lesson goes on without "
+                f"it; the environment variable {VARIABLE} names another file.",
+                stacklevel=3,
+            )
+
+
+def _entry(rows: list[tuple[str, str, str, str]], fingerprint: str) -> Entry:
+    passed = [row for row in rows if row[2] == "passed"]
+    current = [row for row in passed if row[3] == fingerprint]
+    tries = sum(row[2] in ("passed", "wrong") for row in rows)
+    hints = sum(row[2] == "hint" for row in rows)
+    first_shown = next((i for i, row in enumerate(rows) if row[2] == "shown"), None)
+    first_passed = next((i for i, row in enumerate(rows) if row[2] == "passed"), None)
+    state: State = "open"
+    if first_shown is not None and (first_passed is None or first_shown < first_passed):
+        state = "shown"
+    elif current:
+        state = "done"
+    elif passed:
+        state = "stale"
+    return Entry(state, tries, hints, rows[-1][0] if rows else "")
+
+
+# --- lessons -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One lesson's exercises and where they stand.
+
+    Attributes:
+        number, title: of the lesson.
+        exercises: in their order.
+        entries: by exercise id.
+        minutes_left: of the open exercises, and of reading while nothing was tried.
+    """
+
+    number: str
+    title: str
+    exercises: tuple[Exercise, ...]
+    entries: dict[str, Entry]
+    minutes_left: int
+
+    @property
+    def open(self) -> list[Exercise]:
+        """Exercises still to do, those that changed included."""
+        return [e for e in self.exercises if self.entries[e.id].state in ("open", "stale")]
+
+
+def standing(number: str, progress: Progress) -> Standing:
+    """Where a lesson stands."""
+    from course_utils.checks import exercises
+    from course_utils.lessons import find_lesson
+
+    lesson = find_lesson(number)
+    every = exercises(lesson.number)
+    entries = progress.entries({e.id: e.fingerprint for e in every})
+    reading = max(lesson.minutes - sum(e.minutes for e in every), 0)
+    untouched = all(entry.at == "" for entry in entries.values())
+    left = sum(e.minutes for e in every if entries[e.id].state in ("open", "stale"))
+    return Standing(
+        lesson.number, lesson.title, every, entries, left + (reading if untouched else 0)
+    )
+
+
+def describe_lesson(number: str, progress: Progress) -> Note:
+    """The panel at the top of a lesson."""
+    from course_utils.checks.show import Note
+
+    here = standing(number, progress)
+    if not here.exercises:
+        return Note(f"Lesson {here.number} has no exercises.")
+    lines = []
+    for exercise in here.exercises:
+        entry = here.entries[exercise.id]
+        tries = f", {entry.tries} tr{'y' if entry.tries == 1 else 'ies'}" if entry.tries else ""
+        lines.append(
+            (
+                exercise.name,
+                f"{WORDS[entry.state]} (difficulty {exercise.difficulty} of 5, "
+                f"{exercise.minutes} min{tries})",
+            )
+        )
+    done = len(here.exercises) - len(here.open)
+    left = f"about {here.minutes_left} minutes left"
+    if here.open:
+        lines.append(("", f"Next: {here.open[0].name}; {left}."))
+    return Note(
+        f"Your progress in lesson {here.number}: {done} of {len(here.exercises)} exercises",
+        tuple(lines),
+    )
