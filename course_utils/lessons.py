@@ -6,6 +6,7 @@ all take titles, questions and minutes from here.
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,3 +94,40 @@ def find_lesson(number: str | int) -> Lesson:
         if lesson.number == wanted:
             return lesson
     raise ValueError(f"lesson is {number!r}; expected a number from 00 to {LESSONS[-1].number}")
+
+
+def reset_lesson(lesson: Lesson) -> Path | None:
+    """Write a lesson's notebook anew from its solution; the old file is kept beside it.
+
+    Args:
+        lesson: which.
+
+    Returns:
+        Where the old file is now; None if there was none, or if it was already fresh.
+
+    Raises:
+        ValueError: the lesson has no solution to make it from.
+        OSError: no space, no permission; the old notebook is still in its place.
+    """
+    from course_utils.authoring import learner_version, read, shown, to_bytes
+    from course_utils.files import write_atomically
+
+    if not lesson.solution.exists():
+        raise ValueError(
+            f"lesson {lesson.number} can't be reset: {shown(lesson.solution)} is missing. "
+            "`git checkout -- solutions` brings it back if it was ever there."
+        )
+    fresh = to_bytes(learner_version(read(lesson.solution), shown(lesson.solution)))
+    target, kept = lesson.notebook, None
+    if target.exists():
+        if target.read_bytes() == fresh:
+            return None
+        now = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+        kept = target.with_name(f"{target.stem}.{now}.ipynb")
+        count = 1
+        while kept.exists():
+            count += 1
+            kept = target.with_name(f"{target.stem}.{now}-{count}.ipynb")
+        write_atomically(kept, target.read_bytes())  # a copy first: the lesson is never gone
+    write_atomically(target, fresh)
+    return kept

@@ -37,7 +37,7 @@ from course_utils.samplers import SAMPLERS, Step
 from course_utils.schedules import NoiseSchedule, check_int
 
 DEFAULT_STEPS = 25
-DEFAULT_GUIDANCE = 4.0
+DEFAULT_GUIDANCE = 2.5  # Higher is more saturated than the data; see the model card
 DEFAULT_SAMPLER = "dpm++2m"
 DEFAULT_SEED = 7
 

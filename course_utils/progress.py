@@ -10,6 +10,7 @@ since), "open". A folder that can't be written, a locked or a damaged file never
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import os
 import sqlite3
@@ -17,11 +18,12 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
     from course_utils.checks import Exercise
     from course_utils.checks.show import Note
+    from course_utils.lessons import Lesson
 
 VARIABLE = "COURSE_PROGRESS"
 EVENTS = ("passed", "wrong", "open", "hint", "shown")
@@ -226,6 +228,15 @@ class Standing:
         """Exercises still to do, those that changed included."""
         return [e for e in self.exercises if self.entries[e.id].state in ("open", "stale")]
 
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "lesson": self.number,
+            "title": self.title,
+            "minutes_left": self.minutes_left,
+            "exercises": {id: dataclasses.asdict(entry) for id, entry in self.entries.items()},
+        }
+
 
 def standing(number: str, progress: Progress) -> Standing:
     """Where a lesson stands."""
@@ -241,6 +252,18 @@ def standing(number: str, progress: Progress) -> Standing:
     return Standing(
         lesson.number, lesson.title, every, entries, left + (reading if untouched else 0)
     )
+
+
+def next_exercise(progress: Progress) -> tuple[Lesson, Exercise] | None:
+    """The first open exercise of the first lesson that has one; None if all are done."""
+    from course_utils.lessons import LESSONS
+
+    for lesson in LESSONS:
+        if lesson.written:
+            here = standing(lesson.number, progress)
+            if here.open:
+                return lesson, here.open[0]
+    return None
 
 
 def describe_lesson(number: str, progress: Progress) -> Note:

@@ -193,7 +193,8 @@ def build_module(candidate: Any, case: Case) -> nn.Module:
     for name, value in case.state.items():
         if own[name].shape != value.shape:
             raise StateMismatch(
-                f"{name} has shape {tuple(own[name].shape)}; expected {tuple(value.shape)}"
+                f"the parameter {name} has shape {tuple(own[name].shape)}; expected "
+                f"{tuple(value.shape)}"
             )
     module.load_state_dict(dict(case.state))
     return module.eval()

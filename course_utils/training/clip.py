@@ -28,9 +28,9 @@ class CLIPTask:
         augment: strength of what is done to the pictures, 0 to 1: shifts, noise and blur. The
             judge needs it, since it looks at drawn pictures and not only at data.
         name: "clip" or "judge"; also the name of its checkpoint.
-        siblings: show the same objects in all their styles in each batch, with full captions. An
-            object's other styles are then among the wrong captions, so that styles are learned as
-            well as objects; the judge is asked for both.
+        siblings: in every other batch, show the same objects in all their styles with full
+            captions. An object's other styles are then among the wrong captions, so that styles
+            are learned as well as objects; the judge is asked for both.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class CLIPTask:
     def loss(self, model: CLIP, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The contrastive loss of one batch, and how often the right caption came first."""
         device = next(model.parameters()).device
-        if self.siblings:
+        if self.siblings and step % 2:
             images, captions = sample_siblings(self.data, self.batch_size, generator)
         else:
             batch = self.data.sample_batch(self.batch_size, generator)
@@ -117,18 +117,19 @@ def sample_siblings(
 
 
 def augment(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Shift, blur, fade and add noise, each picture by its own amount.
+    """Shift, blur, recolour and add noise, each picture by its own amount.
 
     Args:
         pixels: (B, 3, H, W) in [-1, 1].
-        strength: 0 changes nothing; 1 shifts by up to 8 pixels, blurs with up to sigma 1.5, adds
-            noise of up to 0.3.
+        strength: 0 changes nothing; 1 shifts by up to 8 pixels, scales by up to 15 %, takes the
+            finest detail from half of the pictures, changes contrast and saturation by up to
+            25 %, adds noise of up to 0.3.
         generator: CPU generator.
     """
     if strength <= 0:
         return pixels
     count, _, height, width = pixels.shape
-    rand = torch.rand(count, 5, generator=generator)
+    rand = torch.rand(count, 8, generator=generator)
     # An affine map of the sampling grid: scale by 1 +- 0.15, shift by up to an eighth.
     scale = 1 + strength * 0.3 * (rand[:, 0] - 0.5)
     shift = strength * 0.5 * (rand[:, 1:3] - 0.5)
@@ -140,6 +141,13 @@ def augment(pixels: Tensor, strength: float, generator: torch.Generator) -> Tens
     blurred = F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     weight = (strength * rand[:, 3] * (rand[:, 3] > 0.3))[:, None, None, None]
     out = torch.lerp(out, blurred, weight)
+    # Half the resolution and back: what drawn and decoded pictures lack most is fine detail.
+    coarse = F.interpolate(F.avg_pool2d(out, 2), (height, width), mode="bilinear")
+    is_coarse = (rand[:, 5] < 0.5 * strength)[:, None, None, None]
+    out = torch.where(is_coarse, coarse, out)
+    contrast, saturation = (1 + strength * 0.5 * (rand[:, 6:8] - 0.5)).T[..., None, None, None]
+    grey = out.mean(dim=1, keepdim=True)
+    out = contrast * (grey + saturation * (out - grey))
     sigma = (strength * 0.3 * rand[:, 4].square())[:, None, None, None]
     return out + sigma * torch.randn(out.shape, generator=generator)
 

@@ -45,7 +45,8 @@ class Preset:
 
     Attributes:
         subset: the concepts of vae and denoiser, see `course_utils/data/subsets`.
-        clip_subset: the concepts of clip and judge; more, where that is cheap.
+        clip_subset: the concepts of clip; more, where that is cheap.
+        judge_subset: the concepts of the judge.
         vocab_size: tokens of the byte-pair vocabulary.
         text, judge_text: fields of `TextConfig` that differ from its defaults.
         tower, judge_tower: image towers.
@@ -59,6 +60,7 @@ class Preset:
 
     subset: str
     clip_subset: str
+    judge_subset: str
     vocab_size: int
     text: Mapping[str, Any]
     judge_text: Mapping[str, Any]
@@ -89,6 +91,7 @@ def _text(width: int, layers: int, act: str = "quick_gelu") -> dict[str, Any]:
 CPU = Preset(
     subset="starter",
     clip_subset="iconic",
+    judge_subset="core",
     vocab_size=1024,
     text=_text(192, 3),
     judge_text=_text(128, 2, "gelu"),
@@ -104,7 +107,7 @@ CPU = Preset(
     settings={
         "clip": Settings(500, 96, 1e-3, 50, 0.4, 0.05, ema_decay=0.99, log_every=10),
         "judge": Settings(
-            900, 128, 1e-3, 50, 0.4, 0.05, ema_decay=0.99, log_every=10, seed=JUDGE_SEED
+            1300, 128, 1e-3, 50, 0.4, 0.05, ema_decay=0.99, log_every=10, seed=JUDGE_SEED
         ),
         "vae": Settings(3300, 16, 1e-3, 100, 0.4, 0.0, ema_decay=0.998, sample_every=500),
         "denoiser": Settings(3800, 32, 1e-3, 100, 0.3, 0.01, ema_decay=0.998, sample_every=500),
@@ -114,6 +117,7 @@ CPU = Preset(
 SMOKE = Preset(
     subset="smoke",
     clip_subset="smoke",
+    judge_subset="smoke",
     vocab_size=600,
     text=_text(32, 1) | {"projection_dim": 16},
     judge_text=_text(16, 1, "gelu") | {"projection_dim": 16},
@@ -137,6 +141,7 @@ SMOKE = Preset(
 GPU = Preset(
     subset="all",
     clip_subset="all",
+    judge_subset="all",
     vocab_size=4096,
     text=_text(384, 6) | {"num_attention_heads": 6, "projection_dim": 256},
     judge_text=_text(256, 4, "gelu") | {"projection_dim": 256},
@@ -258,10 +263,10 @@ def _clip_task(
         **text,
     )
     clip = CLIP(CLIPConfig(config, tower, config.projection_dim))
-    batch_size, siblings = settings.batch_size, name == "judge"
-    return CLIPTask(
-        clip, tokenizer, preset.clip_subset, batch_size, strength, name, siblings=siblings
-    )
+    is_judge = name == "judge"
+    subset = preset.judge_subset if is_judge else preset.clip_subset
+    batch_size = settings.batch_size
+    return CLIPTask(clip, tokenizer, subset, batch_size, strength, name, siblings=is_judge)
 
 
 def _finish_clip(task: CLIPTask, preset: Preset, paths: Paths) -> None:
@@ -279,7 +284,7 @@ def _finish_judge(task: CLIPTask, preset: Preset, paths: Paths) -> None:
     assert isinstance(task.model, CLIP)
     task.model.save_pretrained(paths.judge, torch.float16)
     task.tokenizer.save_pretrained(paths.judge / "tokenizer")
-    _write_json(paths.judge / "concepts.json", describe_data(preset.clip_subset))
+    _write_json(paths.judge / "concepts.json", describe_data(preset.judge_subset))
 
 
 # --- vae -------------------------------------------------------------------------------------

@@ -1,0 +1,45 @@
+"""`course next`: open the next thing to do, or name it where nothing can be opened."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from typing import Any
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "next",
+        help="what to do next; --open opens it",
+        description="Says what comes next: the first open exercise of the first lesson that has "
+        "one.",
+    )
+    parser.add_argument("--open", action="store_true", help="open it in JupyterLab")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Say it, and open it if asked to."""
+    from course_utils.lessons import ROOT
+    from course_utils.progress import Progress, next_exercise
+
+    following = next_exercise(Progress.default())
+    if following is None:
+        print("Every exercise that is written is done. `course progress` lists them.")
+        return 0
+    lesson, exercise = following
+    try:
+        path = lesson.notebook.relative_to(ROOT).as_posix()
+    except ValueError:
+        path = str(lesson.notebook)
+    print(
+        f"{exercise.name}, lesson {lesson.number} {lesson.title} (difficulty {exercise.difficulty} "
+        f"of 5, about {exercise.minutes} minutes)\n{path}"
+    )
+    if not args.open:
+        print(f"Open it: `course next --open`, or `jupyter lab {path}`")
+        return 0
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}"]
+    return subprocess.call([*command, f"--LabApp.default_url=/lab/tree/{path}"])

@@ -1,0 +1,57 @@
+"""`course progress`: which exercises are done, and what is next."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "progress",
+        help="what you have done, what is open, what is next",
+        description="Shows every lesson's exercises: done, open, shown (its solution was looked "
+        "at), or changed since you solved it.",
+    )
+    parser.add_argument("lesson", nargs="?", help="only this one, such as 03")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table.
+
+    Raises:
+        ValueError: there is no such lesson.
+    """
+    from course_utils.lessons import LESSONS, find_lesson
+    from course_utils.progress import WORDS, Progress, next_exercise, standing
+
+    progress = Progress.default()
+    lessons = [find_lesson(args.lesson)] if args.lesson else [x for x in LESSONS if x.written]
+    standings = [standing(lesson.number, progress) for lesson in lessons]
+    if args.json:
+        print(json.dumps([s.to_json() for s in standings], indent=1))
+        return 0
+    for here in standings:
+        done = len(here.exercises) - len(here.open)
+        count = f"{done} of {len(here.exercises)}" if here.exercises else "no exercises"
+        left = f", about {here.minutes_left} minutes left" if here.open else ""
+        print(f"{here.number} {here.title}: {count}{left}")
+        for exercise in here.exercises:
+            entry = here.entries[exercise.id]
+            mark = {"done": "x", "shown": "s", "stale": "!", "open": " "}[entry.state]
+            tries = f", {entry.tries} {'try' if entry.tries == 1 else 'tries'}"
+            more = WORDS[entry.state] + (tries if entry.tries else "")
+            print(f"  [{mark}] {exercise.name:<28} {more}")
+    following = next_exercise(progress)
+    if following is None:
+        print("\nEverything that is written is done.")
+    else:
+        lesson, exercise = following
+        print(f"\nNext: {exercise.name} in lesson {lesson.number} (`course next --open` opens it)")
+    if progress.path is not None:
+        print(f"Kept in {progress.path}")
+    return 0
