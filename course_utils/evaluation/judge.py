@@ -44,7 +44,7 @@ FILES = (
     "tokenizer/tokenizer_config.json",
     "tokenizer/vocab.json",
 )
-JUDGE_SHA256 = "63023015a707ea50e4aa82757195b2107436975a151410e4189bd99edb4138c1"
+JUDGE_SHA256 = "87f23b012794a5051dad1a9863585e2da78619d4230416fc2708a15f55d34a88"
 """What `folder_sha256` gives for the judge that the course's figures were measured with."""
 
 BATCH = 64  # pictures that the image tower sees at once
