@@ -338,11 +338,10 @@ def _broadcast_tip(exercise: Exercise, case: Case) -> str:
 
 def _flat_argument(exercise: Exercise, case: Case) -> str | None:
     """The name of an argument of shape (B,) beside one of shape (B, C, H, W)."""
-    tensors = [x for x in case.args if isinstance(x, Tensor)]
-    if not any(x.ndim == 4 for x in tensors):
-        return None
+    batches = {len(x) for x in case.args if isinstance(x, Tensor) and x.ndim == 4}
     for name, value in zip(_argument_names(exercise), case.args, strict=False):
-        if isinstance(value, Tensor) and value.ndim == 1 and len(value) > 1:
+        flat = isinstance(value, Tensor) and value.ndim == 1
+        if flat and len(value) > 1 and len(value) in batches:
             return name
     return None
 
