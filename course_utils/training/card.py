@@ -34,6 +34,8 @@ def card(folder: Path = FOLDER) -> str:
     return text.format(
         concepts=", ".join(c["name"] for c in known["concepts"]),
         count=len(known["concepts"]),
+        clip_count=_count(folder / "clip"),
+        judge_count=_count(folder / "judge"),
         held_out=", ".join(f"{name} ({style})" for name, style in known["held_out"]),
         megabytes=f"{size / 1e6:.1f}",
         minutes=f"{sum(run['seconds'] for run in runs.values()) / 60:.0f}",
@@ -44,6 +46,10 @@ def card(folder: Path = FOLDER) -> str:
         judge=evaluation["judge"]["sha256"][:12],
         among=evaluation["judge"]["concepts"],
     )
+
+
+def _count(folder: Path) -> int:
+    return len(json.loads((folder / "concepts.json").read_text())["concepts"])
 
 
 def training_table(runs: dict[str, Any]) -> str:
