@@ -8,7 +8,7 @@ it is the ceiling, and the same picture sent through the VAE is what a perfect d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any, Protocol
 
@@ -16,7 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.data.captions import STYLES, full_caption
+from course_utils.data.captions import (
+    HELD_OUT_TEMPLATES,
+    STYLES,
+    full_caption,
+    held_out_caption,
+)
 from course_utils.data.concepts import held_out_pairs, load_concepts, subsets
 from course_utils.data.emoji import BACKGROUND_NAMES, SIZE, CaptionedEmoji
 from course_utils.evaluation import intervals, metrics
@@ -98,6 +103,7 @@ def evaluate(
     judge = judge.among(names)
     pairs = _pairs(subset, names, vocabulary)
     prompts = {name: choose_prompts(pairs[name], names, settings, name) for name in pairs}
+    prompts["phrasings"] = [reworded(prompt, names, i) for i, prompt in enumerate(prompts["seen"])]
     notes = [] if pairs["held_out"] else ["the model has no held-out pairs."]
     scene = Scene(judge, subset, names, pairs["seen"], _round_trip(pipeline, settings.batch_size))
 
@@ -162,6 +168,17 @@ def choose_prompts(
             text = full_caption(names[concept], STYLES[style], BACKGROUND_NAMES[background])
             chosen.append(Prompt(text, concept, style, background))
     return chosen
+
+
+def reworded(prompt: Prompt, names: Sequence[str], template: int) -> Prompt:
+    """The same prompt in a phrasing that no training caption has."""
+    text = held_out_caption(
+        template % len(HELD_OUT_TEMPLATES),
+        names[prompt.concept],
+        STYLES[prompt.style],
+        BACKGROUND_NAMES[prompt.background],
+    )
+    return replace(prompt, text=text)
 
 
 def seed_of(settings: Settings, prompt: int, turn: int) -> int:

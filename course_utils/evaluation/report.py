@@ -15,7 +15,11 @@ from course_utils.evaluation.intervals import Estimate
 from course_utils.evaluation.measure import COPY_RMSE
 
 COLUMNS = {"drawn": "drawn", "round_trip": "real, through VAE", "real": "real"}
-SPLITS = {"seen": "Seen pairs", "held_out": "Held-out pairs, never trained on"}
+SPLITS = {
+    "seen": "Seen pairs",
+    "held_out": "Held-out pairs, never trained on",
+    "phrasings": "Seen pairs, in phrasings that no training caption has",
+}
 _PER_CENT = 100.0
 
 
@@ -111,7 +115,7 @@ class Report:
         model: name of the pipeline.
         settings: how it was drawn, the fields of `Settings`.
         judge: its hash, whether that is the pinned one, and the concepts it chose among.
-        splits: "seen" and, where the model has any, "held_out".
+        splits: "seen"; where the model has any, "held_out"; and "phrasings".
     """
 
     model: str

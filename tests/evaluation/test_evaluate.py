@@ -16,9 +16,11 @@ from torch import Tensor
 
 from course_utils.data import (
     BACKGROUNDS,
+    HELD_OUT_TEMPLATES,
     STYLES,
     CaptionedEmoji,
     full_caption,
+    held_out_caption,
     held_out_pairs,
     load_concepts,
 )
@@ -67,10 +69,12 @@ class Stub:
 
     def __init__(self, draw: Callable[[int, int, int, int], Tensor]) -> None:
         self.paint = draw
-        self.asked = {
-            full_caption(DATA.concepts[c].name, STYLES[s], COLOURS[b]): (c, s, b)
-            for c, s, b in itertools.product(CHOSEN, range(4), range(10))
-        }
+        self.asked = {}
+        for c, s, b in itertools.product(CHOSEN, range(4), range(10)):
+            words = DATA.concepts[c].name, STYLES[s], COLOURS[b]
+            self.asked[full_caption(*words)] = (c, s, b)
+            for template in range(len(HELD_OUT_TEMPLATES)):
+                self.asked[held_out_caption(template, *words)] = (c, s, b)
         self.seeds: list[int] = []
 
     def draw(self, prompts: Sequence[str], *, seed: Sequence[int], **settings: object):
@@ -206,12 +210,29 @@ def test_prompts_spread_over_concepts_styles_and_backgrounds() -> None:
     assert choose_prompts([], names, settings, "held_out") == []
 
 
+def test_a_generator_that_knows_full_captions_only_is_found_out(judge: TemplateJudge) -> None:
+    class Literal(Stub):
+        def draw(self, prompts: Sequence[str], *, seed: Sequence[int], **settings: object):
+            drawn = super().draw(prompts, seed=seed)
+            for i, prompt in enumerate(prompts):
+                if ", on a" not in prompt:  # not the wording of `full_caption`
+                    drawn.pixels[i] = torch.randn(3, 64, 64)
+            return drawn
+
+    report = evaluate(Literal(lambda c, s, b, seed: DATA.render(c, s, b)), judge, SETTINGS)
+    assert value(report, "seen", "object_top1") == 1.0
+    assert value(report, "phrasings", "object_top1") < 0.5
+    assert value(report, "phrasings", "object_top1", "real") == 1.0
+
+
 def test_the_splits_are_the_datas(perfect: Report) -> None:
     held = {(DATA.concepts[c].name, STYLES[s]) for c, s in HELD}
-    seen, unseen = (
+    seen, unseen, reworded = (
         {(v.concept, v.style) for v in perfect.splits[name].verdicts} for name in perfect.splits
     )
-    assert not seen & held and unseen <= held
+    assert not seen & held and unseen <= held and reworded == seen
+    texts = [{v.prompt for v in split.verdicts} for split in perfect.splits.values()]
+    assert not texts[0] & texts[2], "the phrasings are others than those of training"
     assert unseen == {pair for pair in held if pair[0] in NAMES}
     assert perfect.splits["held_out"].pairs == len(unseen)
     assert perfect.splits["seen"].prompts == perfect.splits["seen"].pictures // 2 == 24
@@ -225,8 +246,8 @@ def test_the_same_evaluation_gives_the_same_report(judge: TemplateJudge, noise: 
     other_batches = dataclasses.replace(SETTINGS, batch_size=50)
     again = evaluate(stub, judge, other_batches, lambda *progress: done.append(progress))
     assert again.to_dict()["splits"] == noise.to_dict()["splits"]
-    assert done == [(50, 96), (96, 96)]
-    assert len(set(stub.seeds)) == 96 and min(stub.seeds) == SETTINGS.seed
+    assert done == [(50, 144), (100, 144), (144, 144)]
+    assert len(set(stub.seeds)) == 144 and min(stub.seeds) == SETTINGS.seed
     # Each verdict names the seed that its picture was drawn with.
     verdict = again.splits["held_out"].verdicts[5]
     expected = stub.paint(0, 0, 0, verdict.seed).clamp(-1, 1)
@@ -279,6 +300,6 @@ def test_concepts_without_held_out_pairs_are_noted(judge: TemplateJudge) -> None
     concepts = [SimpleNamespace(name=name) for name in NAMES]
     stub.vocabulary = SimpleNamespace(concepts=concepts, held_out=())  # type: ignore[attr-defined]
     report = evaluate(stub, judge, Settings(pairs=4, seeds=1))
-    assert list(report.splits) == ["seen"] and "no held-out pairs" in report.table()
+    assert list(report.splits) == ["seen", "phrasings"] and "no held-out pairs" in report.table()
     assert "diversity" not in report.splits["seen"].metrics
     assert load_concepts("core")  # the names are those of the data
