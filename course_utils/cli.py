@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-COMMANDS = ("draw", "doctor", "evaluate", "train", "progress", "next", "reset", "release")
+COMMANDS = ("draw", "doctor", "evaluate", "train", "progress", "next", "reset", "verify", "release")
 
 
 class Parser(argparse.ArgumentParser):

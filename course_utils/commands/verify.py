@@ -1,0 +1,56 @@
+"""`course verify challenges/01_noise_to_order.ipynb`: points, measurements, what to try next."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="verify your answer to a challenge",
+        description="Runs the answer cells of a challenge's notebook in another process, with the "
+        "challenge's limits, on fresh inputs, and says what they are worth. Outputs and all "
+        "other cells of the notebook are ignored. Exit status 0 only for a pass.",
+    )
+    parser.add_argument("notebook", type=Path, help="such as challenges/01_noise_to_order.ipynb")
+    parser.add_argument("--seed", help="repeat the inputs of an earlier run, which printed it")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify one notebook.
+
+    Raises:
+        ValueError: it is no notebook of a challenge, or an answer cell is missing.
+    """
+    from course_utils.grading.callers import OtherProcess
+    from course_utils.grading.challenge import find_challenge
+    from course_utils.grading.notebooks import read_answers
+    from course_utils.grading.verify import remember, verify
+
+    try:
+        challenge = find_challenge(args.notebook.stem[:2])
+    except ValueError:
+        challenge = find_challenge(args.notebook.name)
+    answers = read_answers(args.notebook, challenge)
+
+    def tell(number: int, part: Any) -> None:
+        if sys.stderr.isatty():
+            print(f"part {part.id} of {len(challenge.parts)} ...", end="\r", file=sys.stderr)
+
+    with OtherProcess(challenge, answers) as caller:
+        result = verify(challenge, caller, args.seed, tell)
+    if args.json:
+        print(json.dumps(result.to_json(), indent=1))
+    else:
+        print(result.table())
+        print(f"The same inputs again: --seed {result.seed}")
+    remember(challenge, result)
+    return 0 if result.passed else 1

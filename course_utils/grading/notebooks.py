@@ -1,0 +1,107 @@
+"""A learner's notebook is source text: answer cells are taken by their id, the rest is ignored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from course_utils.grading.challenge import Challenge, find_challenge
+
+MOST_BYTES = 20 * 2**20  # of a notebook
+MOST_SOURCE = 200_000  # characters of an answer
+
+
+class NotebookError(ValueError):
+    """A notebook that no answer can be taken from; the message says why."""
+
+
+def read_answers(path: str | Path, challenge: Challenge) -> list[tuple[str, str]]:
+    """The answer cells of a notebook.
+
+    Args:
+        path: of the notebook.
+        challenge: which cells.
+
+    Returns:
+        (cell id, source) in the challenge's order.
+
+    Raises:
+        NotebookError: it is no notebook, too large, of another challenge, or a cell is missing,
+            there twice, or no longer code.
+    """
+    return answers_of(read_notebook(path), challenge)
+
+
+def read_notebook(path: str | Path) -> dict[str, Any]:
+    """Read a notebook's JSON.
+
+    Raises:
+        NotebookError: it is missing, too large, or no notebook.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise NotebookError(
+                f"{path.name} has {size / 2**20:.0f} MB; expected at most "
+                f"{MOST_BYTES / 2**20:.0f}. Clear its outputs and save it again."
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise NotebookError(f"{path.name} can't be read: {error.strerror}.") from None
+    try:
+        notebook = json.loads(data.decode("utf-8"))
+        cells = notebook["cells"]
+        if notebook["nbformat"] != 4 or not isinstance(cells, list):
+            raise TypeError
+        for cell in cells:
+            source = cell["source"]
+            if not isinstance(source, str) and not all(isinstance(line, str) for line in source):
+                raise TypeError
+            if not isinstance(cell["cell_type"], str):
+                raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise NotebookError(f"{path.name} is not a notebook of format 4.") from None
+    found: dict[str, Any] = notebook
+    return found
+
+
+def answers_of(notebook: dict[str, Any], challenge: Challenge) -> list[tuple[str, str]]:
+    """The answer cells of a notebook that was read; see `read_answers`."""
+    by_id: dict[str, list[dict[str, Any]]] = {}
+    for cell in notebook["cells"]:
+        by_id.setdefault(str(cell.get("id")), []).append(cell)
+    answers = []
+    for id in challenge.answers:
+        cells = by_id.get(id, [])
+        if not cells:
+            fits = _other_challenge(by_id)
+            also = f" It looks like challenge {fits}." if fits else ""
+            raise NotebookError(
+                f"The cell {id!r} of challenge {challenge.number} is missing.{also} Cells are "
+                "found by their id; `course reset` gives a fresh notebook to copy your answer into."
+            )
+        if len(cells) > 1:
+            raise NotebookError(f"The cell {id!r} is there {len(cells)} times; expected once.")
+        if cells[0]["cell_type"] != "code":
+            raise NotebookError(f"The cell {id!r} is {cells[0]['cell_type']}; expected code.")
+        source = cells[0]["source"]
+        text = source if isinstance(source, str) else "".join(source)
+        if len(text) > MOST_SOURCE:
+            raise NotebookError(f"The cell {id!r} has {len(text):,} characters; that is no answer.")
+        answers.append((id, text))
+    return answers
+
+
+def _other_challenge(by_id: dict[str, Any]) -> str | None:
+    from course_utils.grading.challenge import NAMES
+
+    for number in NAMES:
+        try:
+            other = find_challenge(number)
+        except ValueError:
+            continue
+        if all(id in by_id for id in other.answers):
+            return other.name
+    return None

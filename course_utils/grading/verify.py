@@ -1,0 +1,273 @@
+"""Call an answer, measure what it gives, and turn bands into points."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from course_utils.grading.callers import Caller, InKernel, Outcome
+from course_utils.grading.challenge import Challenge, Part, Refused, find_challenge
+
+Verdict = Literal[
+    "pass",
+    "partial",
+    "wrong",
+    "error",
+    "refused",
+    "tampered",
+    "timeout",
+    "memory",
+    "killed",
+    "not attempted",
+]
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """What one part gave.
+
+    Attributes:
+        id, title: of the part.
+        points, most: reached, and possible.
+        verdict: "pass" where all points were reached.
+        value: what was measured; None if nothing was.
+        message: a sentence to the learner.
+        notes: further sentences.
+        advice: what to try next; "" where all points were reached.
+        seconds: of the longest call.
+        oracle_calls: the most in one call.
+        details: further numbers.
+    """
+
+    id: str
+    title: str
+    points: float
+    most: float
+    verdict: Verdict
+    value: float | None
+    message: str
+    notes: tuple[str, ...] = ()
+    advice: str = ""
+    seconds: float = 0.0
+    oracle_calls: Mapping[str, int] = field(default_factory=dict)
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a challenge gave.
+
+    Attributes:
+        challenge: its name.
+        seed: what the inputs came from; the same seed gives the same inputs.
+        parts: in their order.
+        passed: whether the points reach the challenge's mark.
+    """
+
+    challenge: str
+    seed: str
+    parts: tuple[PartResult, ...]
+    passed: bool
+
+    @property
+    def points(self) -> float:
+        """Reached in all."""
+        return sum(part.points for part in self.parts)
+
+    @property
+    def most(self) -> float:
+        """Possible in all."""
+        return sum(part.most for part in self.parts)
+
+    @property
+    def attempted(self) -> bool:
+        """Whether anything was written."""
+        return any(part.verdict != "not attempted" for part in self.parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            **asdict(self),
+            "points": self.points,
+            "most": self.most,
+            "attempted": self.attempted,
+        }
+
+    def table(self) -> str:
+        """For people, in a terminal."""
+        lines = [f"Challenge {self.challenge}"]
+        for part in self.parts:
+            lines.append(f"  {part.id}  {part.points:g} of {part.most:g}  {part.title}")
+            texts = [part.message, *part.notes]
+            if part.advice:
+                texts.append(f"Next: {part.advice}")
+            lines += [f"       {text}" for text in texts]
+        if not self.attempted:
+            lines.append("Not attempted: no answer is written yet.")
+        else:
+            end = "passed" if self.passed else "not passed yet"
+            lines.append(f"{self.points:g} of {self.most:g} points: {end}.")
+        return "\n".join(lines)
+
+
+def verify(
+    challenge: Challenge,
+    caller: Caller,
+    seed: str | None = None,
+    on_part: Callable[[int, Part], object] | None = None,
+) -> Result:
+    """Verify an answer.
+
+    Args:
+        challenge: what was asked.
+        caller: runs the answer.
+        seed: fixes the inputs; fresh ones if None.
+        on_part: called with the number and the part before each.
+    """
+    seed = secrets.token_hex(8) if seed is None else seed
+    results = []
+    for number, part in enumerate(challenge.parts):
+        if on_part is not None:
+            on_part(number, part)
+        results.append(verify_part(part, caller, generator(seed, challenge.number, part.id)))
+    points = sum(result.points for result in results)
+    return Result(challenge.name, seed, tuple(results), points >= challenge.pass_points)
+
+
+def generator(*words: str) -> np.random.Generator:
+    """A random generator that depends on all of these words."""
+    digest = hashlib.sha256("\x1f".join(words).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def verify_part(part: Part, caller: Caller, random: np.random.Generator) -> PartResult:
+    """Call a part's function on its inputs, and measure."""
+    inputs = [dict(arguments) for arguments in part.inputs(random)]
+    outcomes: list[Outcome] = []
+    for arguments in inputs:
+        oracles = part.oracles(arguments) if part.oracles is not None else {}
+        given = {key: value for key, value in arguments.items() if not key.startswith("_")}
+        outcomes.append(caller.call(part.function, given, oracles, part.limits))
+        if outcomes[-1].status != "value":
+            break
+    calls: dict[str, int] = {}
+    for outcome in outcomes:
+        for name, count in outcome.oracle_calls.items():
+            calls[name] = max(calls.get(name, 0), count)
+
+    def result(verdict: Verdict, points: float, message: str, **more: Any) -> PartResult:
+        return PartResult(
+            part.id,
+            part.title,
+            points,
+            part.points,
+            verdict,
+            message=message,
+            seconds=max((outcome.seconds for outcome in outcomes), default=0.0),
+            oracle_calls=calls,
+            **more,
+        )
+
+    if outcomes[-1].status != "value":
+        verdict, message = _failure(part, outcomes[-1])
+        advice = "" if verdict == "not attempted" else part.advice
+        return result(verdict, 0.0, message, value=None, advice=advice)
+    try:
+        measured = part.measure(inputs, [outcome.value for outcome in outcomes])
+    except Refused as refusal:
+        kind: Verdict = "tampered" if refusal.tampering else "wrong"
+        return result(kind, 0.0, str(refusal), value=None, advice=part.advice)
+    band = None if math.isnan(measured.value) else part.band(measured.value)
+    points = 0.0 if band is None else band.points
+    best = points >= part.points
+    message = f"{part.quantity}: {measured.value:.4g}. {_band_words(part, band)}"
+    return result(
+        "pass" if best else "partial" if points > 0 else "wrong",
+        points,
+        message,
+        value=measured.value,
+        notes=tuple(measured.notes),
+        advice="" if best else part.advice,
+        details=dict(measured.details),
+    )
+
+
+def _band_words(part: Part, reached: Any) -> str:
+    """What the next band asks for."""
+    index = part.bands.index(reached) if reached is not None else len(part.bands)
+    if index == 0:
+        return "Full marks."
+    following = part.bands[index - 1]
+    than = "at least" if part.better == "more" else "at most"
+    return f"{than.capitalize()} {following.limit:.4g} gives {following.points:g} points."
+
+
+def _failure(part: Part, outcome: Outcome) -> tuple[Verdict, str]:
+    """A verdict and its sentence for a call that gave no value."""
+    name, limits = part.function, part.limits
+    if outcome.status == "open":
+        return "not attempted", f"Not attempted: {name} is not written yet."
+    if outcome.status == "timeout":
+        return "timeout", f"{name} did not come back within {limits.seconds:g} seconds."
+    if outcome.status == "memory":
+        return "memory", f"{name} took more than {limits.megabytes:,} MB of memory."
+    if outcome.status == "refused":
+        return "refused", outcome.text
+    if outcome.status == "killed":
+        return "killed", f"The process that runs {name} ended before it gave an answer."
+    where = f" in {outcome.line}" if outcome.line else ""
+    return "error", f"{name} fails{where}: {outcome.text}"
+
+
+def quick_look(number: str, names: Mapping[str, Any], seed: str | None = None) -> Result:
+    """Verify in the notebook's own process, on fresh inputs, and show the result.
+
+    Args:
+        number: of the challenge, "02".
+        names: where your functions are: `globals()`.
+        seed: repeats the inputs of an earlier look.
+    """
+    from course_utils.checks.show import Note, show
+
+    challenge = find_challenge(number)
+    result = verify(challenge, InKernel(names), seed)
+    lines = []
+    for part in result.parts:
+        text = " ".join([part.message, *part.notes])
+        if part.advice:
+            text += f"\nNext: {part.advice}"
+        lines.append((f"{part.id} {part.title}: {part.points:g} of {part.most:g}", text))
+    if not result.attempted:
+        title = f"Challenge {challenge.number} {challenge.title}: not attempted."
+    else:
+        end = "passed" if result.passed else "not passed yet"
+        title = f"Challenge {challenge.number}: {result.points:g} of {result.most:g}, {end}."
+    _hold_to_promise(result)
+    show(Note(title, tuple(lines), strong=not result.passed))
+    remember(challenge, result)
+    return result
+
+
+def _hold_to_promise(result: Result) -> None:
+    """Where tests say so: solutions reach full marks, untouched notebooks are not attempted."""
+    import os
+
+    expect = os.environ.get("COURSE_EXPECT", "")
+    if expect == "solved":
+        assert result.points == result.most, result.table()
+    elif expect == "open":
+        assert all(part.verdict == "not attempted" for part in result.parts), result.table()
+
+
+def remember(challenge: Challenge, result: Result) -> None:
+    from course_utils.progress import Progress
+
+    if result.attempted:
+        event = "passed" if result.passed else "wrong"
+        Progress.default().record(f"challenge.{challenge.number}", event, f"{result.points:g}")

@@ -1,0 +1,120 @@
+"""The process that runs a learner's answers: it reads messages, calls functions, sends values.
+
+It imports the boundary and nothing else of ours before the answers run. It is not trusted: whatever
+it sends is data, and the other side measures it. Messages come on stdin and go to stdout; what the
+answers print is caught.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from course_utils.grading.boundary import BoundaryError, read_message, to_bytes, to_tensors
+
+MOST_TEXT = 2_000  # characters of an error or of what was printed
+
+
+class Printed:
+    """Keeps the beginning of what is printed."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        """Take some text."""
+        if len(self.text) < MOST_TEXT:
+            self.text += str(text)[: MOST_TEXT - len(self.text)]
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def isatty(self) -> bool:
+        """It is no terminal."""
+        return False
+
+
+def serve() -> None:
+    """Answer messages until the other side closes the pipe."""
+    incoming = os.fdopen(os.dup(0), "rb", buffering=0)
+    outgoing = os.fdopen(os.dup(1), "wb", buffering=0)
+    with open(os.devnull, "r+b") as nothing:  # what C code prints goes nowhere
+        for number in (0, 1, 2):
+            os.dup2(nothing.fileno(), number)
+
+    def read(count: int) -> bytes:
+        parts = []
+        while count:
+            part = incoming.read(min(count, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def send(message: dict[str, Any]) -> None:
+        data = memoryview(to_bytes(message))
+        while data:
+            data = data[outgoing.write(data) :]
+
+    printed = Printed()
+    sys.stdout = sys.stderr = printed  # type: ignore[assignment]
+    names: dict[str, Any] = {"__name__": "__main__"}
+
+    def oracle(name: str) -> Callable[..., Any]:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            send({"op": "oracle", "name": name, "args": list(args), "kwargs": kwargs})
+            answer = read_message(read)
+            if "refused" in answer:
+                raise RuntimeError(answer["refused"])
+            return to_tensors(answer["value"])
+
+        ask.__name__ = name
+        return ask
+
+    while True:
+        try:
+            request = read_message(read)
+        except EOFError:
+            return
+        try:
+            if request["op"] == "define":
+                for cell, source in request["cells"]:
+                    exec(compile(source, f"<answer {cell}>", "exec"), names)
+                value = [name for name in request["functions"] if callable(names.get(name))]
+            else:
+                function = names[request["function"]]
+                arguments = to_tensors(request["arguments"])
+                arguments |= {name: oracle(name) for name in request["oracles"]}
+                value = function(**arguments)
+            reply = {"op": "value", "value": value, "printed": printed.text}
+            try:
+                send(reply)
+            except BoundaryError as error:
+                send({"op": "error", "kind": "BoundaryError", "text": str(error), "line": ""})
+        except EOFError:
+            return
+        except NotImplementedError:
+            send({"op": "open"})
+        except BaseException as error:
+            send({"op": "error", **_describe(error), "printed": printed.text})
+
+
+def _describe(error: BaseException) -> dict[str, str]:
+    """The error, and the last line of the answer that it came through."""
+    line = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename.startswith("<answer "):
+            line = f"line {frame.lineno} of cell {frame.filename[8:-1]}"
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        line = f"line {error.lineno} of cell {str(error.filename)[8:-1]}"
+    text = " ".join(str(error).split())[:MOST_TEXT]
+    return {"kind": type(error).__name__, "text": text, "line": line}
+
+
+if __name__ == "__main__":
+    serve()
