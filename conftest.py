@@ -1,7 +1,7 @@
 """For every test run: notebooks keep what their folder promises; no real progress is touched.
 
-A notebook in `solutions/` must end with no exercise open, one in `notebooks/` with all open;
-its last cell fails otherwise (`course_utils.checks.summary`).
+A notebook in `solutions/` must end with no exercise open, one in `notebooks/` or `challenges/` with
+all open; its last cell fails otherwise (`course_utils.checks.summary`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 
 import pytest
 
-EXPECTED = {"solutions": "solved", "notebooks": "open"}
 os.environ["COURSE_PROGRESS"] = "off"
 
 
@@ -18,4 +17,4 @@ os.environ["COURSE_PROGRESS"] = "off"
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tell a notebook's kernel, before it starts, what the notebook's folder promises."""
     if item.path.suffix == ".ipynb":
-        os.environ["COURSE_EXPECT"] = EXPECTED.get(item.path.parent.name, "")
+        os.environ["COURSE_EXPECT"] = "solved" if "solutions" in item.path.parts else "open"

@@ -56,24 +56,36 @@ def run(args: argparse.Namespace) -> int:
 def _release(args: argparse.Namespace) -> int:
     from course_utils.authoring import execute, release, shown, solution_paths
 
-    if args.execute:
-        for path in solution_paths(args.solutions):
-            print(f"running {shown(path)}", flush=True)
-            execute(path)
-    for path, written in release(args.solutions, args.notebooks, args.force).items():
-        print(f"{shown(path)}: {'written' if written else 'was up to date'}")
+    for solutions, notebooks in _folders(args):
+        if args.execute:
+            for path in solution_paths(solutions):
+                print(f"running {shown(path)}", flush=True)
+                execute(path)
+        for path, written in release(solutions, notebooks, args.force).items():
+            print(f"{shown(path)}: {'written' if written else 'was up to date'}")
     return 0
+
+
+def _folders(args: argparse.Namespace) -> list[tuple[Path, Path]]:
+    """Folders of solutions, and where the learner's versions of each go."""
+    folders = [(args.solutions, args.notebooks)]
+    challenges = args.solutions / "challenges"
+    if challenges.is_dir():
+        folders.append((challenges, args.notebooks.parent / "challenges"))
+    return folders
 
 
 def _check(args: argparse.Namespace) -> int:
     from course_utils.authoring import check, solution_paths
 
-    found = check(args.solutions, args.notebooks)
+    folders = _folders(args)
+    found = [difference for pair in folders for difference in check(*pair)]
     for difference in found:
         print(difference, file=sys.stderr)
     if found:
         count = f"{len(found)} place{'s' * (len(found) > 1)}"
         print(f"course release: {count} to mend, see above.", file=sys.stderr)
         return 1
-    print(f"{len(solution_paths(args.solutions))} notebooks agree with their solutions.")
+    count = sum(len(solution_paths(solutions)) for solutions, _ in folders)
+    print(f"{count} notebooks agree with their solutions.")
     return 0

@@ -96,6 +96,7 @@ class Part:
         title: what it is about.
         function: the name of the learner's function.
         inputs: makes the keyword arguments of each call from a random generator; JSON and arrays.
+            What begins with an underscore stays with us: the answer never sees it.
         measure: takes the inputs and what came back (arrays as NumPy arrays), one for each call.
             Raises `Refused` with a sentence for the learner.
         bands: the best first.

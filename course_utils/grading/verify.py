@@ -152,7 +152,7 @@ def verify_part(part: Part, caller: Caller, random: np.random.Generator) -> Part
     outcomes: list[Outcome] = []
     for arguments in inputs:
         oracles = part.oracles(arguments) if part.oracles is not None else {}
-        given = {key: value for key, value in arguments.items() if not key.startswith("_")}
+        given = arguments if getattr(caller, "sees_hidden", False) else visible(arguments)
         outcomes.append(caller.call(part.function, given, oracles, part.limits))
         if outcomes[-1].status != "value":
             break
@@ -196,6 +196,11 @@ def verify_part(part: Part, caller: Caller, random: np.random.Generator) -> Part
         advice="" if best else part.advice,
         details=dict(measured.details),
     )
+
+
+def visible(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answer is given: names that begin with an underscore are for `measure` alone."""
+    return {key: value for key, value in arguments.items() if not key.startswith("_")}
 
 
 def _band_words(part: Part, reached: Any) -> str:

@@ -1,0 +1,177 @@
+"""`python -m course_utils.grading.calibrate 02`: what known contestants score in a challenge.
+
+Contestants are declared in `calibration_NN.py`: noise, a naive answer, the reference, real
+pictures, whatever a band must tell apart. Each is verified on many seeds; the table says what was measured,
+with 95 % intervals, how many points it gave, and how often it passed. Written to
+`challenges/NN_name/calibration.md` and `calibration.json`, after every seed, and continued there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from course_utils.files import write_atomically
+from course_utils.grading.callers import InKernel
+from course_utils.grading.challenge import Challenge, find_challenge
+from course_utils.grading.verify import Result, verify
+
+ROOT = Path(__file__).resolve().parents[2]
+Functions = Mapping[str, Callable[..., Any]]
+Contestants = Mapping[str, Functions]
+
+
+class Insider(InKernel):
+    """Runs a contestant that may see everything, so that real pictures can be scored too."""
+
+    sees_hidden = True
+
+
+def contestants(challenge: Challenge) -> Contestants:
+    """The contestants of a challenge: a name in words, and their functions by name.
+
+    A function takes the same arguments as a learner's, and `**hidden` for what begins with an
+    underscore.
+    """
+    module = importlib.import_module(f"course_utils.grading.calibration_{challenge.number}")
+    found: Contestants = module.CONTESTANTS
+    return found
+
+
+def calibrate(
+    challenge: Challenge, seeds: int, path: Path, only: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Verify every contestant on seeds 0 to `seeds` - 1, going on where an earlier run stopped.
+
+    Args:
+        challenge: which.
+        seeds: how many.
+        path: of the JSON file; written after every seed.
+        only: some contestants.
+
+    Returns:
+        By contestant and seed, what `summary` keeps of a result.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    for name, functions in contestants(challenge).items():
+        if only and name not in only:
+            continue
+        runs = found.setdefault(name, {})
+        for seed in range(seeds):
+            if str(seed) in runs:
+                continue
+            started = time.monotonic()
+            runs[str(seed)] = summary(verify(challenge, Insider(functions), f"calibration {seed}"))
+            runs[str(seed)]["seconds"] = round(time.monotonic() - started, 2)
+            write_atomically(path, (json.dumps({"runs": found}, indent=1) + "\n").encode())
+            print(f"{name}, seed {seed}: {runs[str(seed)]['points']:g} points", file=sys.stderr)
+    return found
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """What is kept of one result."""
+    return {
+        "points": result.points,
+        "passed": result.passed,
+        "values": {part.id: part.value for part in result.parts},
+        "verdicts": {part.id: part.verdict for part in result.parts},
+    }
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and 95 % interval of the mean (Student's t)."""
+    from scipy.stats import t
+
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, math.nan, math.nan
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    half = float(t.ppf(0.975, len(values) - 1)) * deviation / math.sqrt(len(values))
+    return mean, mean - half, mean + half
+
+
+def share_interval(successes: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share (Clopper and Pearson 1934: exact, from the beta distribution)."""
+    from scipy.stats import beta
+
+    low = float(beta.ppf(0.025, successes, count - successes + 1)) if successes else 0.0
+    high = float(beta.ppf(0.975, successes + 1, count - successes)) if successes < count else 1.0
+    return low, high
+
+
+def table(challenge: Challenge, found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The calibration as Markdown."""
+    lines = [
+        f"# Calibration of challenge {challenge.number}, {challenge.title}",
+        "",
+        f"Made by `python -m course_utils.grading.calibrate {challenge.number}`. Each contestant "
+        "was verified on fresh inputs from each seed. In brackets: 95 % intervals of the mean, and "
+        f"of the share that passes (exact). {challenge.pass_points:g} of {challenge.points:g} "
+        "points pass.",
+        "",
+    ]
+    for part in challenge.parts:
+        bands = ", ".join(
+            f"{'at least' if part.better == 'more' else 'at most'} {band.limit:g}: {band.points:g}"
+            for band in part.bands
+        )
+        lines += [f"- Part {part.id}, {part.title}: {part.quantity}. Points for {bands}."]
+    titles = [f"{part.id}: {part.title}" for part in challenge.parts]
+    lines += [
+        "",
+        "| contestant | seeds | " + " | ".join(titles) + " | points | passed |",
+        "|---|---|" + "---|" * len(titles) + "---|---|",
+    ]
+    for name, runs in found.items():
+        every = list(runs.values())
+        cells = [_cell([run["values"].get(part.id) for run in every]) for part in challenge.parts]
+        points, low, high = interval([run["points"] for run in every])
+        passed = sum(run["passed"] for run in every)
+        share = share_interval(passed, len(every))
+        lines.append(
+            f"| {name} | {len(every)} | "
+            + " | ".join(cells)
+            + f" | {points:.2f} ({low:.2f} to {high:.2f}) | {passed} of {len(every)} "
+            f"({share[0]:.0%} to {share[1]:.0%}) |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    numbers = [v for v in values if v is not None and math.isfinite(v)]
+    if not numbers:
+        return "refused"
+    mean, low, high = interval(numbers)
+    refused = len(values) - len(numbers)
+    more = f", {refused} refused" if refused else ""
+    return f"{mean:.3g} ({low:.3g} to {high:.3g}){more}"
+
+
+def main() -> int:
+    """Calibrate from the command line."""
+    parser = argparse.ArgumentParser(description="What known contestants score in a challenge.")
+    parser.add_argument("challenge")
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--only", nargs="*", default=[], help="some contestants")
+    parser.add_argument("--out", type=Path, help="folder; default: challenges/NN_name")
+    args = parser.parse_args()
+    challenge = find_challenge(args.challenge)
+    folder = args.out or ROOT / "challenges" / challenge.name
+    found = calibrate(challenge, args.seeds, folder / "calibration.json", args.only)
+    text = table(challenge, found)
+    write_atomically(folder / "calibration.md", text.encode())
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

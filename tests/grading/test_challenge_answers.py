@@ -1,0 +1,81 @@
+"""Every challenge refuses its planted wrong answers with the fitting words, and accepts right ones.
+
+`challenge_answers_NN.py` holds, for challenge NN, where an answer is {cell id: source}; cells that
+are left out are those of the solution::
+
+    WRONG = [(name, answer, {part id: (most points, "a part of the message")}), ...]  # at least 8
+    RIGHT = [(name, answer), ...]                                                     # at least 2
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from course_utils.grading.callers import OtherProcess
+from course_utils.grading.challenge import NAMES, Challenge, find_challenge
+from course_utils.grading.notebooks import read_answers
+from course_utils.grading.verify import Result, verify
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).parent
+NUMBERS = [n for n in NAMES if (HERE / f"challenge_answers_{n}.py").exists()]
+ANSWERS = {n: importlib.import_module(f"challenge_answers_{n}") for n in NUMBERS}
+WRONG = [(n, *case) for n in NUMBERS for case in ANSWERS[n].WRONG]
+RIGHT = [(n, *case) for n in NUMBERS for case in ANSWERS[n].RIGHT]
+
+
+def solution_of(challenge: Challenge) -> dict[str, str]:
+    path = ROOT / "solutions" / "challenges" / f"{challenge.name}.ipynb"
+    return dict(read_answers(path, challenge))
+
+
+def run(number: str, answer: dict[str, str], seed: str = "a test") -> Result:
+    challenge = find_challenge(number)
+    cells = solution_of(challenge) | answer
+    assert set(cells) == set(challenge.answers), "an answer names a cell that is none"
+    with OtherProcess(challenge, [(id, cells[id]) for id in challenge.answers]) as caller:
+        return verify(challenge, caller, seed)
+
+
+def test_every_challenge_that_is_declared_has_answers() -> None:
+    folder = ROOT / "course_utils" / "grading"
+    assert {path.stem[-2:] for path in folder.glob("challenge_[0-9][0-9].py")} == set(NUMBERS)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_enough_answers_are_planted(number: str) -> None:
+    assert len(ANSWERS[number].WRONG) >= 8 and len(ANSWERS[number].RIGHT) >= 2
+    assert sum("cheat" in name for name, *_ in ANSWERS[number].WRONG) >= 2
+
+
+@pytest.mark.parametrize(("number", "name", "answer", "expected"), WRONG, ids=lambda x: str(x)[:40])
+def test_wrong_answers_end_in_the_right_band(
+    number: str, name: str, answer: dict[str, str], expected: dict[str, tuple[float, str]]
+) -> None:
+    result = run(number, answer)
+    parts = {part.id: part for part in result.parts}
+    assert not result.passed, result.table()
+    for id, (most, words) in expected.items():
+        part = parts[id]
+        assert part.points <= most, part
+        assert words in " ".join([part.message, *part.notes]), part
+
+
+@pytest.mark.parametrize(("number", "name", "answer"), RIGHT, ids=lambda x: str(x)[:40])
+def test_right_answers_get_full_marks(number: str, name: str, answer: dict[str, str]) -> None:
+    result = run(number, answer)
+    assert result.points == result.most, result.table()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_untouched_challenge_is_not_attempted(number: str) -> None:
+    challenge: Any = find_challenge(number)
+    path = ROOT / "challenges" / f"{challenge.name}.ipynb"
+    with OtherProcess(challenge, read_answers(path, challenge)) as caller:
+        result = verify(challenge, caller)
+    assert {part.verdict for part in result.parts} == {"not attempted"}, result.table()
+    assert not result.passed and not result.attempted
