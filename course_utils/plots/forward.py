@@ -16,6 +16,7 @@ from course_utils.plots import (
     LINES,
     PALE,
     TINT,
+    Curve,
     DescribedImage,
     _put,
     canvas,
@@ -27,7 +28,7 @@ HATCHES = ("", "", "////")
 
 
 def forward_strip(
-    rows: Mapping[str, Tensor], columns: Sequence[str], alt: str, colours: int = 200
+    rows: Mapping[str, Tensor], columns: Sequence[str], alt: str, colours: int = 256
 ) -> DescribedImage:
     """Pictures on their way into the noise: a row for each schedule, a column for each time.
 
@@ -45,7 +46,7 @@ def forward_strip(
         raise ValueError(f"rows hold {counts} pictures; expected {len(columns)} in each")
     label = 0.9 if any(rows) else 0.0
     side = (8.8 - label) / len(columns)
-    with canvas(8.8, side * len(rows) + 0.3 + 0.18 * max(c.count("\n") for c in columns)) as figure:
+    with canvas(8.8, side * len(rows) + 0.2 + 0.18 * max(c.count("\n") for c in columns)) as figure:
         axes = figure.subplots(len(rows), len(columns), squeeze=False)
         for line, (name, pixels) in zip(axes, rows.items(), strict=True):
             for ax, picture in zip(line, pixels, strict=True):
@@ -86,7 +87,7 @@ def schedule_curves(tables: Mapping[str, Tensor], alt: str) -> DescribedImage:
         left.set(xlabel="timestep t", ylabel=r"$\bar\alpha_t$, the picture's share of the variance")
         right.set(xlabel="timestep t", ylabel="SNR(t), log axis", yscale="log")
         right.axhline(1, color=INK, linewidth=1, linestyle=(0, (1, 2)))
-        right.text(0, 0.8, "as much noise as picture", va="top", size=9)
+        right.text(0, 3e-9, "dotted line: SNR 1, as much\nnoise as picture", va="bottom", size=9)
         left.legend(loc="lower left")
         return describe(figure, alt, colours=64)
 
@@ -103,12 +104,12 @@ def compared_values(
         alt: what the panels show.
     """
     edges = torch.linspace(-4, 4, 65)
-    centres = (edges[1:] + edges[:-1]) / 2
+    centres = ((edges[1:] + edges[:-1]) / 2).tolist()
     with canvas(8.8, 2.7) as figure:
         axes = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
         for ax, (title, sets) in zip(axes, panels.items(), strict=True):
             bars, line = (
-                torch.histogram(values.flatten().float().cpu(), edges, density=True).hist
+                torch.histogram(values.flatten().float().cpu(), edges, density=True).hist.tolist()
                 for values in sets
             )
             ax.bar(centres, bars, width=float(edges[1] - edges[0]), color=LIGHT, label=names[0])
@@ -128,7 +129,7 @@ def clouds(panels: Mapping[str, Tensor], alt: str) -> DescribedImage:
         panels: title -> (N, 2).
         alt: what the panels show.
     """
-    with canvas(8.8, 8.8 / len(panels) + 0.35) as figure:
+    with canvas(8.8, 8.8 / len(panels) + 0.2) as figure:
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for ax, (title, points) in zip(axes, panels.items(), strict=True):
             ax.plot(*points.T, linestyle="", marker=".", markersize=1.6, color=INK, alpha=0.6)
@@ -182,6 +183,33 @@ def brightness_leak(panels: Mapping[str, tuple[Tensor, Tensor]], alt: str) -> De
         return describe(figure, alt, colours=128)
 
 
+def reading_curves(
+    lines: Sequence[Curve], xlabel: str, alt: str, chance: float, chance_at: str = "left"
+) -> DescribedImage:
+    """How much is still read, in percent, with error bars and the level of guessing.
+
+    Args:
+        lines: up to four, in percent.
+        xlabel: of the time or the noise level.
+        alt: what the plot shows, with its main numbers.
+        chance: percent that guessing gets.
+        chance_at: "left" or "right", where the word stands.
+    """
+    with canvas(8.8, 3.8) as figure:
+        ax = figure.subplots()
+        for line, look in zip(lines, LINES, strict=False):
+            ax.errorbar(
+                line.x, line.mean, line.spread, label=line.label, capsize=3, markersize=5, **look
+            )
+        ax.axhline(chance, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+        every = [x for line in lines for x in line.x]
+        end = min(every) if chance_at == "left" else max(every)
+        ax.text(end, chance + 1, "chance", ha="left" if chance_at == "left" else "right", size=9)
+        ax.set(xlabel=xlabel, ylabel="things named rightly (%)", ylim=(0, 106))
+        ax.legend(loc="center left")
+        return describe(figure, alt, colours=64)
+
+
 def shares(rows: Mapping[str, Sequence[float]], parts: Sequence[str], alt: str) -> DescribedImage:
     """Bars of length 1, cut into up to three parts.
 
@@ -212,7 +240,7 @@ def shares(rows: Mapping[str, Sequence[float]], parts: Sequence[str], alt: str) 
                     ax.text(
                         start + value / 2,
                         row,
-                        f"{value:.0%}",
+                        f"{100 * value:.0f} %",
                         ha="center",
                         va="center",
                         color=ink,
