@@ -137,7 +137,7 @@ def _plain(value: Any, blobs: list[bytes], caps: Caps, depth: int) -> Any:
         )
     _check("arrays", len(blobs) + 1, caps.arrays, "arrays")
     buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    np.save(buffer, np.asarray(array, order="C"), allow_pickle=False)
     blobs.append(buffer.getvalue())
     return {_ARRAY: len(blobs) - 1}
 

@@ -1,8 +1,8 @@
 """`python -m course_utils.grading.calibrate 02`: what known contestants score in a challenge.
 
 Contestants are declared in `calibration_NN.py`: noise, a naive answer, the reference, real
-pictures, whatever a band must tell apart. Each is verified on many seeds; the table says what was measured,
-with 95 % intervals, how many points it gave, and how often it passed. Written to
+pictures, whatever a band must tell apart. Each is verified on many seeds; the table says what was
+measured, with 95 % intervals, how many points it gave, and how often it passed. Written to
 `challenges/NN_name/calibration.md` and `calibration.json`, after every seed, and continued there.
 """
 
