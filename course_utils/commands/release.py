@@ -86,6 +86,6 @@ def _check(args: argparse.Namespace) -> int:
         count = f"{len(found)} place{'s' * (len(found) > 1)}"
         print(f"course release: {count} to mend, see above.", file=sys.stderr)
         return 1
-    count = sum(len(solution_paths(solutions)) for solutions, _ in folders)
-    print(f"{count} notebooks agree with their solutions.")
+    notebooks = sum(len(solution_paths(solutions)) for solutions, _ in folders)
+    print(f"{notebooks} notebooks agree with their solutions.")
     return 0
