@@ -87,10 +87,10 @@ def _call_drop(candidate: Callable[..., Any], case: Case) -> Any:
     used = not torch.equal(before, torch.random.get_rng_state())
     repeats = torch.equal(again, first) and not used
     return {
-        "each picture": "kept, or the empty prompt's" if whole else "something else",
-        "share without words": _share(found, p) if whole else "unknown",
-        "pictures of a batch": _together(found, p) if whole else "unknown",
-        "randomness": "from generator" if repeats else "from elsewhere",
+        "share dropped": _share(found, p) if whole else "unknown",
+        "picture": "whole" if whole else "mixed",
+        "batch": _together(found, p) if whole else "unknown",
+        "chance": "generator" if repeats else "elsewhere",
     }
 
 
@@ -101,7 +101,7 @@ def _share(found: Tensor, p: float) -> str:
             return name
     # All pictures of a batch at once: as if there were far fewer draws.
     loose = 5 * math.sqrt(p * (1 - p) / len(found))
-    return "p" if abs(share - p) <= loose else "another"
+    return "p" if abs(share - p) <= loose else f"about {share:.1f}"
 
 
 def _together(found: Tensor, p: float) -> str:

@@ -387,7 +387,7 @@ class _Bench:
 
     def references(self) -> dict[str, Metrics]:
         """The artists' pictures, and what the VAE makes of them."""
-        found = {"real": self.estimates(self.real)[0]}
+        found: dict[str, Metrics] = {"real": self.estimates(self.real)[0]}
         if self.round_trip is not None:
             found["round_trip"] = self.estimates(self.round_trip(self.real))[0]
         return found

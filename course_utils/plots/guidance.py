@@ -65,8 +65,17 @@ def arrows(scales: Sequence[float]) -> DescribedImage:
             )
             if own:
                 ax.annotate(names[int(scale)], at, (6, -16), textcoords="offset points", color=GREY)
-        ax.annotate("cond - uncond", (0.5, 0.14), (16, -26), textcoords="offset points", color=GREY)
-        ax.set(xlim=(-0.6, far + 0.5), ylim=(-0.55, far * step[1] + 0.45), aspect="auto")
+        middle, below = (0.5 * step[0], 0.5 * step[1]), (0, -22)
+        ax.annotate(
+            "cond - uncond",
+            middle,
+            below,
+            textcoords="offset points",
+            ha="center",
+            color=ACCENT,
+            weight="bold",
+        )
+        ax.set(xlim=(-0.12 * far, 1.06 * far), ylim=(-0.55, far * step[1] + 0.45), aspect="auto")
         ax.axis("off")
         return describe(
             figure,
@@ -112,6 +121,7 @@ def plane(
             ax.set_title(title, fontsize=10)
             ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
             ax.tick_params(labelsize=8)
+            ax.set_axisbelow(True)
         return describe(figure, alt, colours=64)
 
 
@@ -136,7 +146,7 @@ def sweep_panels(
         axes = figure.subplots(rows, columns, squeeze=False)
         for ax, metric in zip(axes.flat, metrics, strict=False):
             if shipped is not None:
-                for name, look in zip(shipped.settings.variants, LINES, strict=False):
+                for name, look in zip(_variants(shipped), LINES, strict=False):
                     line = shipped.line(metric, name)
                     _bars(ax, line, label=NAMES[name], markersize=3.5, capsize=1.5, **look)
                 _reference(ax, shipped, metric)
@@ -155,7 +165,13 @@ def sweep_panels(
             ax.set_ylabel(LABELS[metric], fontsize=9)
             ax.tick_params(labelsize=8)
             if metric in LOGARITHMIC:
+                seen = [
+                    live.line(metric),
+                    *(shipped.line(metric, n) for n in _variants(shipped) if shipped),
+                ]
+                least = min(value for line in seen for value in line.values if value > 0)
                 ax.set_yscale("log")
+                ax.set_ylim(bottom=least / 3)  # an interval may reach to 0
         for ax in list(axes.flat)[len(metrics) :]:
             ax.axis("off")
         handles, labels = axes.flat[0].get_legend_handles_labels()
@@ -221,6 +237,10 @@ def pareto(
             ax.set_xlabel(f"{name}\n{arrow}", fontsize=9)
         row[0].set_ylabel(f"{LABELS[gain]}\nmore is better →", fontsize=9)
         return describe(figure, alt, colours=64)
+
+
+def _variants(sweep: Sweep | None) -> tuple[str, ...]:
+    return () if sweep is None else sweep.settings.variants
 
 
 def _bars(ax: Any, line: Line, **look: Any) -> None:

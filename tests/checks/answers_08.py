@@ -365,7 +365,7 @@ WRONG = [
     ("08.drop_conditions", drop_zeros, "Zeros are no prompt"),
     ("08.drop_conditions", drop_global_chance, "do not come from generator"),
     ("08.drop_conditions", drop_changes, "changes text_states in place"),
-    ("08.drop_conditions", drop_normal, "share without words"),
+    ("08.drop_conditions", drop_normal, "share dropped'] is 'about 0.5'"),
     ("08.drop_conditions", drop_never, "No picture ever loses"),
     ("08.drop_conditions", drop_nothing_returned, "is a `return` missing"),
     ("08.negative_prompt", negative_halves_swapped, "are swapped"),
