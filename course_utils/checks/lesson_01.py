@@ -134,6 +134,11 @@ LINEAR_BETAS = Exercise(
             _line(1, 0),
         ),
         Mistake(
+            "torch.arange(start, end, step) takes a step as its third number. torch.linspace takes "
+            "how many numbers you want, and hits both ends.",
+            lambda start, end, T: torch.arange(start, end, T),
+        ),
+        Mistake(
             "There is one beta too many: T numbers are wanted, both ends included.",
             lambda start, end, T: torch.linspace(start, end, T + 1),
         ),
@@ -433,6 +438,15 @@ def _cosine(
     return table
 
 
+def _one_number_at_a_time(error: Exception, case: Case) -> str | None:
+    if "only one element tensors can be converted" in str(error):
+        return (
+            "math.cos takes one number, and here is a whole tensor of times. Use torch.cos, which "
+            "works on all of them at once."
+        )
+    return None
+
+
 COSINE = Exercise(
     "01.cosine_alpha_bar",
     cosine_alpha_bar,
@@ -447,6 +461,7 @@ COSINE = Exercise(
     ),
     difficulty=3,
     minutes=7,
+    on_error=_one_number_at_a_time,
     mistakes=(
         Mistake(
             "The table starts one row too early, with alpha_bar = 1. Row 0 is the paper's t = 1, "
@@ -532,6 +547,15 @@ def _both_ways(message: str, unclipped: Callable[[Tensor], Tensor]) -> tuple[Mis
     )
 
 
+def _min_of_a_table(error: Exception, case: Case) -> str | None:
+    if "is ambiguous" in str(error):
+        return (
+            "Python's min() and `if` decide about one number, and here is a whole table. Use "
+            ".clamp(max=max_beta), which decides for each entry."
+        )
+    return None
+
+
 BETAS = Exercise(
     "01.betas_from_alpha_bar",
     betas_from_alpha_bar,
@@ -545,6 +569,7 @@ BETAS = Exercise(
     ),
     difficulty=3,
     minutes=7,
+    on_error=_min_of_a_table,
     mistakes=(
         Mistake(
             "The clip is missing: no beta may be larger than max_beta. Without it the last step "

@@ -465,7 +465,7 @@ WRONG = [
     ("01.linear_betas", betas_in_numpy, "expected a torch.Tensor of shape (5,)"),
     ("01.linear_betas", betas_in_a_list, "expected a torch.Tensor of shape (5,)"),
     ("01.linear_betas", betas_in_float64, "the result has dtype float64"),
-    ("01.linear_betas", betas_by_arange, "has shape (1,); expected (5,)"),
+    ("01.linear_betas", betas_by_arange, "torch.arange(start, end, step) takes a step"),
     ("01.add_noise", noise_without_roots, "The square roots are missing"),
     ("01.add_noise", noise_one_minus_root, "The variances add up to 1, not the weights"),
     ("01.add_noise", noise_rootless_noise, "The weight of the noise has no square root"),
@@ -506,7 +506,7 @@ WRONG = [
     ("01.cosine_alpha_bar", cosine_brackets, "The brackets sit wrong"),
     ("01.cosine_alpha_bar", cosine_to_pi, "The angle goes to pi"),
     ("01.cosine_alpha_bar", cosine_hard_coded_s, "has other values than expected"),
-    ("01.cosine_alpha_bar", cosine_of_numbers, "It raises"),
+    ("01.cosine_alpha_bar", cosine_of_numbers, "math.cos takes one number"),
     ("01.betas_from_alpha_bar", cut_without_clip, "The clip is missing"),
     ("01.betas_from_alpha_bar", cut_from_below, "It clips from below"),
     ("01.betas_from_alpha_bar", cut_first_missing, "The first row has no beta"),
@@ -517,7 +517,7 @@ WRONG = [
     ("01.betas_from_alpha_bar", cut_all_noise, "all the noise since the beginning"),
     ("01.betas_from_alpha_bar", cut_alphas, "These are the alphas"),
     ("01.betas_from_alpha_bar", cut_at_a_fixed_value, "has other values than expected"),
-    ("01.betas_from_alpha_bar", cut_with_python_min, "It raises"),
+    ("01.betas_from_alpha_bar", cut_with_python_min, "min() and `if` decide about one number"),
 ]
 RIGHT = [
     ("01.forward_step", step_right_in_words),
