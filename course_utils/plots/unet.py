@@ -236,15 +236,18 @@ def picture_rows(rows: Mapping[str, Tensor], alt: str, height: float = 0.95) -> 
         height: of a row, in inches.
     """
     count = max(len(pictures) for pictures in rows.values())
-    with canvas(1.9 + count * height, len(rows) * (height + 0.08)) as figure:
-        axes = figure.subplots(len(rows), 1, squeeze=False)
-        for ax, (name, pictures) in zip(axes[:, 0], rows.items(), strict=True):
-            gap = max(1, pictures.shape[-1] // 16)
-            grid = make_grid(pictures.cpu(), columns=count, gap=gap)
-            ax.imshow(to_uint8(grid).permute(1, 2, 0).numpy())
-            ax.set(xticks=[], yticks=[])
-            ax.set_ylabel(name, rotation=0, ha="right", va="center", color=INK)
-            ax.grid(False)
-            for spine in ax.spines.values():
-                spine.set_visible(False)
+    pixels = next(iter(rows.values())).shape[-1]
+    space = max(1, pixels // 16)  # between pictures, in pixels
+    side, label, gap = height, 1.5, 0.08  # inches
+    width = label + side * (count + (count - 1) * space / pixels)
+    tall = len(rows) * (side + gap)
+    with canvas(width, tall, arrange=False) as figure:
+        for i, (name, pictures) in enumerate(rows.items()):
+            grid = make_grid(pictures.cpu(), columns=count, gap=space)
+            bottom = 1 - ((i + 1) * (side + gap) - gap / 2) / tall
+            ax = figure.add_axes((label / width, bottom, 1 - label / width, side / tall))
+            ax.imshow(to_uint8(grid).permute(1, 2, 0).numpy(), aspect="auto")
+            ax.axis("off")
+            middle = bottom + side / tall / 2
+            figure.text((label - 0.12) / width, middle, name, ha="right", va="center", color=INK)
         return describe(figure, alt)
