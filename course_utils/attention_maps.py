@@ -9,9 +9,9 @@ of the prompt: softmax(q k^T / sqrt(d)), whose entries over the tokens sum to 1.
 for one word (the sum over its tokens), averaged over heads and over the layers of one size.
 
 Source: Hertz et al. 2022, "Prompt-to-prompt image editing with cross attention control", section 3
-and equation 2 (the maps); Tang et al. 2023, "What the DAAM: interpreting Stable Diffusion using
-cross attention", section 3 (sums over heads, layers and steps). A map says where a word is looked
-at. It does not say what would change without the word; only an experiment does.
+(the maps); Tang et al. 2023, "What the DAAM: interpreting Stable Diffusion using cross attention"
+(sums over heads, layers and steps). A map says where a word is looked at. It does not say what
+would change without the word; only an experiment does.
 """
 
 from __future__ import annotations

@@ -195,6 +195,7 @@ def bars(
     if not 0 < len(series) <= len(looks):
         raise ValueError(f"there are {len(series)} series; expected 1 to {len(looks)}")
     thick = 0.8 / len(series)
+    longest = max(abs(value) for means, _ in series.values() for value in means)
     with canvas(8.5, 0.9 + (0.17 + 0.22 * len(series)) * len(groups)) as figure:
         ax = figure.subplots()
         for n, ((name, (means, spread)), look) in enumerate(
@@ -210,6 +211,10 @@ def bars(
                 error_kw={"capsize": 2.5, "ecolor": INK, "elinewidth": 1},
                 **look,
             )
+            for place, value in zip(places, means, strict=True):
+                if abs(value) < 0.005 * longest:  # a bar that nobody would see
+                    text = " 0%" if percent else " 0"
+                    ax.text(0, place, text, size=8.5, va="center", color=GREY)
         for name, value in (levels or {}).items():
             ax.axvline(value, color=INK, linewidth=1, linestyle=(0, (1, 2)))
             ax.text(value, -0.62, f" {name}", size=9, va="bottom")
