@@ -266,3 +266,24 @@ def test_no_file_is_too_large_to_keep_in_git() -> None:
     for path in tracked():
         size = path.stat().st_size
         assert size < 24 * 1024**2, f"{path.relative_to(ROOT)} has {size / 1024**2:.1f} MB"
+
+
+def test_the_readme_s_lessons_are_those_of_the_course() -> None:
+    from course_utils.lessons import LESSONS
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for lesson in LESSONS:
+        status = "ready" if lesson.written else "planned"
+        row = f"| {lesson.number} | {lesson.title} | {lesson.question} | {status} |"
+        assert row in readme, row
+
+
+def test_notebooks_say_the_minutes_of_the_course() -> None:
+    from course_utils.lessons import LESSONS
+
+    for lesson in LESSONS:
+        if lesson.written:
+            text = lesson.solution.read_text(encoding="utf-8")
+            call = f'Runtime.start(\\"{lesson.number}\\", minutes={lesson.minutes}'
+            assert call in text, lesson.name
+            assert f"about {lesson.minutes} minutes" in text, lesson.name
