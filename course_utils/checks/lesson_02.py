@@ -179,6 +179,10 @@ def _xv_through_epsilon(x_t: Tensor, v: Tensor, alpha_bar_t: Tensor) -> Tensor:
 class WrongCall(ValueError):
     """The denoiser of a check was called with something else than it should be."""
 
+    def __init__(self, told: str) -> None:
+        super().__init__("the check's denoiser got something else than x_t, t and None")
+        self.told = told
+
 
 class WatchedDenoiser:
     """A denoiser that says so when it is not handed x_t, t and cond."""
@@ -255,7 +259,7 @@ class WatchedDenoiser:
 
 
 def _told(error: Exception, case: Case) -> str | None:
-    return str(error) if isinstance(error, WrongCall) else None
+    return error.told if isinstance(error, WrongCall) else None
 
 
 def denoising_loss(
@@ -292,9 +296,8 @@ def _loss_cases(generator: torch.Generator) -> Iterator[Case]:
         )
 
 
-def _error(
-    denoiser: Any, x0: Tensor, epsilon: Tensor, t: Tensor, alpha_bar: Tensor, kind: str
-) -> Tensor:
+def _error(*args: Any) -> Tensor:
+    denoiser, x0, epsilon, t, alpha_bar, kind = args
     alpha, sigma = _roots(alpha_bar[t], x0)
     targets = {"epsilon": epsilon, "sample": x0, "v_prediction": alpha * epsilon - sigma * x0}
     output: Tensor = denoiser(alpha * x0 + sigma * epsilon, t, None)
@@ -451,6 +454,12 @@ def _opt_nearest(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
 
 def _opt_shrunk(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
     return expand_to(alpha_bar_t, x_t).sqrt() * optimal_denoiser(x_t, alpha_bar_t, data)
+
+
+def _opt_weights(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
+    a = expand_to(alpha_bar_t, x_t).sqrt()[:, None]
+    distance = (x_t[:, None] - a * data).flatten(2).square().sum(2)
+    return torch.softmax(-distance / (2 * (1 - alpha_bar_t[:, None])), dim=1)
 
 
 def _opt_underflow(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
@@ -743,6 +752,11 @@ EXERCISES = (
                 "It is right wherever there is some signal, but it divides by sqrt(alpha_bar_t), "
                 "which is 0 for pure noise. Shrink the data points instead of stretching x_t.",
                 _opt_divided,
+            ),
+            Mistake(
+                "You return the weights (B, N). The guess is the mean of the data points with "
+                "these weights, of the shape of x_t.",
+                _opt_weights,
             ),
             Mistake(
                 "The minus sign before the distance is missing: the farthest data points get the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -91,15 +91,16 @@ def _plane(ax: Axes, panel: Panel) -> None:
     if panel.title:
         ax.set_title(panel.title, size=9.5)
     many = len(panel.dots) > 200
-    size, alpha = (2, 0.35) if many else (16, 1.0)
+    size, alpha = (2.0, 0.35) if many else (16.0, 1.0)
     if panel.steps is not None:
         _paths(ax, panel.steps)
-    ax.scatter(*panel.dots.T.cpu(), s=size, color=ACCENT, alpha=alpha, linewidths=0, zorder=3)
+    x, y = panel.dots.T.cpu()
+    ax.scatter(x, y, s=size, color=ACCENT, alpha=alpha, linewidths=0, zorder=3)
     if panel.arrows is not None:
         at, arrows = places(math.isqrt(len(panel.arrows))), panel.arrows.detach().cpu()
         length = arrows.norm(dim=1, keepdim=True)
         arrows = arrows * (length.clamp(max=LONGEST) / length.clamp(min=1e-9))
-        look = {"angles": "xy", "scale_units": "xy", "scale": 5.2, "width": 0.006}
+        look: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 5.2, "width": 0.006}
         ax.quiver(*at.T, *arrows.T, color=INK, zorder=4, **look)
 
 
@@ -108,7 +109,8 @@ def _paths(ax: Axes, steps: Sequence[Step]) -> None:
     ways = torch.stack([step.x for step in steps]).cpu()  # (steps + 1, B, 2)
     for way in ways.unbind(1):
         ax.plot(*way.T, color=GREY, linewidth=0.7, alpha=0.8, zorder=2)
-    ax.scatter(*ways[-1].T, s=34, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
+    x, y = ways[-1].T
+    ax.scatter(x, y, s=34, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
 
 
 def rotation(alpha_bars: Sequence[float], alt: str) -> DescribedImage:
@@ -135,7 +137,7 @@ def rotation(alpha_bars: Sequence[float], alt: str) -> DescribedImage:
                 ((alpha, sigma), "$x_t$", INK, "-"),
                 ((-sigma, alpha), "$v$", ACCENT, "-"),
             ):
-                look = {"arrowstyle": "-|>", "linestyle": dashes, "color": colour}
+                look: dict[str, Any] = {"arrowstyle": "-|>", "linestyle": dashes, "color": colour}
                 look |= {"linewidth": 1.8, "shrinkA": 0, "shrinkB": 0}
                 ax.annotate("", xy=(x, y), xytext=(0, 0), arrowprops=look)
                 ax.text(1.15 * x, 1.15 * y, name, color=colour, ha="center", va="center", size=12)

@@ -415,7 +415,7 @@ WRONG = [
     ("02.optimal_denoiser", opt_no_two, "The factor 2 is missing"),
     ("02.optimal_denoiser", opt_nearest, "You return the nearest data point"),
     ("02.optimal_denoiser", opt_stretched, "Shrink the data points instead"),
-    ("02.optimal_denoiser", opt_weights_only, "has shape (2, 3); expected (2, 2)"),
+    ("02.optimal_denoiser", opt_weights_only, "You return the weights (B, N)"),
     ("02.optimal_denoiser", opt_flat, "in another shape"),
     ("02.optimal_denoiser", opt_variance_not_broadcast, "The shapes don't fit"),
 ]
