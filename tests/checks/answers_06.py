@@ -194,7 +194,7 @@ def over_channels_only(mean, log_var):
 
 
 def from_distributions(mean, log_var):
-    q = Normal(mean, (log_var / 2).exp(), validate_args=False)
+    q = Normal(mean, (log_var / 2).exp())
     p = Normal(0.0, 1.0)
     return kl_divergence(q, p).sum(dim=(1, 2, 3)).mean()
 
