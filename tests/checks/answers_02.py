@@ -407,7 +407,7 @@ WRONG = [
     ("02.denoising_loss", loss_l1, "the absolute error"),
     ("02.denoising_loss", loss_number, "no gradient can be taken"),
     ("02.denoising_loss", loss_no_grad, "no gradient flows back to x0"),
-    ("02.denoising_loss", loss_other_name, "KeyError"),
+    ("02.denoising_loss", loss_other_name, "It raises KeyError"),
     ("02.optimal_denoiser", opt_naive_exp, "holds NaN where all exp(...) are 0"),
     ("02.optimal_denoiser", opt_wrong_axis, "The softmax runs over the batch"),
     ("02.optimal_denoiser", opt_plain_distance, "The distance is not squared"),
