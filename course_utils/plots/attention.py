@@ -116,7 +116,7 @@ def table(
         alt: what it shows.
         xlabel, ylabel: what columns and rows are.
         numbers: how numbers are written into the cells, such as ".0%"; not at all if None. Cells
-            below a hundredth of the darkest stay empty.
+            that are exactly 0 stay empty.
         pictures: (rows, 3, H, W) in [-1, 1], drawn small beside the rows.
         cell: side of a cell, in inches.
         low, most: the values that are white and darkest; `most` is the largest of all if None.
@@ -163,7 +163,7 @@ def _write(ax: Axes, values: Tensor, numbers: str, low: float, most: float) -> N
     for i, row in enumerate(values.tolist()):
         for j, value in enumerate(row):
             share = (value - low) / max(most - low, 1e-12)
-            if share >= 0.01:
+            if value != 0:
                 colour = "white" if share > 0.5 else INK
                 text = format(value, numbers)
                 ax.text(j, i, text, ha="center", va="center", size=8, color=colour)
@@ -216,8 +216,7 @@ def bars(
                     text = " 0%" if percent else " 0"
                     ax.text(0, place, text, size=8.5, va="center", color=GREY)
         for name, value in (levels or {}).items():
-            ax.axvline(value, color=INK, linewidth=1, linestyle=(0, (1, 2)))
-            ax.text(value, -0.62, f" {name}", size=9, va="bottom")
+            ax.axvline(value, color=INK, linewidth=1.4, linestyle=(0, (1, 2)), label=name)
         ax.set_yticks(range(len(groups)), groups)
         ax.set_ylim(len(groups) - 0.45, -0.6)
         ax.tick_params(axis="y", length=0, labelcolor=INK)
@@ -226,6 +225,6 @@ def bars(
         ax.set_xlabel(xlabel)
         if percent:
             ax.xaxis.set_major_formatter("{x:.0%}")
-        if len(series) > 1:
-            ax.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=len(series))
+        if len(series) > 1 or levels:
+            ax.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=4)
         return describe(figure, alt, colours=64)
