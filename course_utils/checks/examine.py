@@ -135,7 +135,7 @@ def _examine_calls(
     outcomes, failures = [], []
     for case, value in zip(cases, expected, strict=True):
         outcome = _call(exercise, candidate, case)
-        if isinstance(outcome.error, NotImplementedError):
+        if _is_blank(outcome.error):
             return Verdict(exercise.id, "open", "Nothing is written here yet.")
         outcomes.append(outcome)
         problem = _problem(exercise, case, value, outcome)
@@ -150,6 +150,15 @@ def _examine_calls(
         return Verdict(exercise.id, "wrong", problem)
     count = f"{len(cases)} cases"
     return Verdict(exercise.id, "passed", f"It agrees with the course's own in {count}.")
+
+
+def _is_blank(error: Exception | None) -> bool:
+    """Whether the learner's stub raised, and not torch: silu of whole numbers, a ModuleList."""
+    if not isinstance(error, NotImplementedError):
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = bool(frames) and "site-packages" in frames[-1].filename
+    return not inside and (not str(error) or "raise " in (frames[-1].line or ""))
 
 
 def _call(exercise: Exercise, candidate: Any, case: Case) -> _Outcome:

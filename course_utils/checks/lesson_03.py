@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.checks.exercise import Case, Exercise, Mistake, ModuleCase
+from course_utils.checks.exercise import Case, Exercise, Mistake, ModuleCase, StateMismatch
 from course_utils.models import blocks
 from course_utils.predictions import training_target
 from course_utils.schedules import NoiseSchedule
@@ -156,7 +156,7 @@ class ResnetBlock2D(nn.Module):
 
 
 def _resnet_cases(generator: torch.Generator) -> Iterator[Case]:
-    sizes = ((2, 4, 4, 5, 5, 6), (3, 4, 6, 4, 5, 5), (1, 8, 4, 6, 2, 16))
+    sizes = ((2, 4, 4, 6, 6, 6), (3, 4, 6, 4, 5, 5), (1, 8, 4, 6, 2, 16))
     for seed, (batch, before, after, height, width, temb) in enumerate(sizes):
         yield ModuleCase(
             (
@@ -272,6 +272,11 @@ class _NormedShortcut(_ResnetSlip):
 
 def _resnet_error(error: Exception, case: Case) -> str | None:
     text = str(error)
+    if isinstance(error, StateMismatch) and "it has conv_shortcut" in text:
+        return (
+            "conv_shortcut is there although the number of channels does not change. Where "
+            "in_channels equals out_channels it is None, and x itself is the shortcut."
+        )
     if not isinstance(error, RuntimeError | IndexError):
         return None
     _, temb = case.args
@@ -532,6 +537,17 @@ class _AddsX(_AttentionSlip):
         return x + super().forward(x, context)
 
 
+def _attention_error(error: Exception, case: Case) -> str | None:
+    if isinstance(error, NotImplementedError) and "ModuleList" in str(error):
+        return "to_out is a list that holds one layer, as in diffusers: call self.to_out[0](...)."
+    if isinstance(error, RuntimeError) and "view size is not compatible" in str(error):
+        return (
+            "After transpose the numbers do not lie in a row any more, so .view fails. Use "
+            ".flatten(-2), or .reshape."
+        )
+    return None
+
+
 ATTENTION = Exercise(
     "03.Attention",
     Attention,
@@ -620,6 +636,7 @@ ATTENTION = Exercise(
             _AddsX,
         ),
     ),
+    on_error=_attention_error,
     gradients=("x",),
     seconds=30.0,
 )
@@ -724,12 +741,10 @@ def _walks(
     text_states: Tensor,
     first: bool = True,
     inputs: bool = False,
-    resized: bool = True,
     middle: bool = True,
     take: Callable[[list[Tensor]], Tensor] = lambda skips: skips.pop(),
     join: Callable[[Tensor, Tensor], Tensor] = lambda x, skip: torch.cat([x, skip], dim=1),
     finish: Callable[[Any, Tensor], Tensor] = lambda unet, x: F.silu(unet.conv_norm_out(x)),
-    grow: bool = True,
 ) -> Tensor:
     """`unet_forward` with a slip in it."""
     temb = unet.embed_time(t)
@@ -741,14 +756,13 @@ def _walks(
             skips.append(before if inputs else x)
         if level.resize is not None:
             x = level.resize(x)
-            if resized:
-                skips.append(x)
+            skips.append(x)
     if middle:
         x = unet.mid_block(x, temb, text_states)
     for level in unet.up_blocks:
         for i in range(len(level.resnets)):
             x = level.layer(i, join(x, take(skips)), temb, text_states)
-        if level.resize is not None and grow:
+        if level.resize is not None:
             x = level.resize(x)
     return unet.conv_out(finish(unet, x))
 
@@ -766,6 +780,21 @@ def _forward_error(error: Exception, case: Case) -> str | None:
             "A map is joined with a skip of another height and width. Is the newest skip taken "
             "first, with pop(), and was every map of the way down put on the list, those after a "
             "change of size too? And does the size change after a level's layers, on both ways?"
+        )
+    if isinstance(error, TypeError) and "'NoneType' object is not callable" in text:
+        return (
+            "level.resize is None where a level has no change of size, as in the last one. Ask for "
+            "that before you call it: if level.resize is not None."
+        )
+    if isinstance(error, TypeError) and "cannot be interpreted as an integer" in text:
+        return (
+            "level.layer takes the number of a layer. Count them: for i in "
+            "range(len(level.resnets))."
+        )
+    if isinstance(error, NotImplementedError | RuntimeError) and "Long" in text:
+        return (
+            "The layers get the timesteps t, whole numbers. They want the time embedding: temb = "
+            "unet.embed_time(t), once at the beginning."
         )
     if isinstance(error, RuntimeError | ValueError) and "channels" in text:
         return (
@@ -799,11 +828,6 @@ UNET_FORWARD = Exercise(
             partial(_walks, first=False),
         ),
         Mistake(
-            "The maps after a change of size are not put on the list. The way up has one layer "
-            "more a level than the way down, and these maps are for it.",
-            partial(_walks, resized=False),
-        ),
-        Mistake(
             "Each skip is the input of a layer; expected its output: first x = level.layer(...), "
             "then skips.append(x).",
             partial(_walks, inputs=True),
@@ -829,10 +853,6 @@ UNET_FORWARD = Exercise(
             partial(_walks, join=lambda x, skip: x + skip),
         ),
         Mistake("The middle is left out: unet.mid_block.", partial(_walks, middle=False)),
-        Mistake(
-            "The way up never changes the size: after a level's layers comes its resize.",
-            partial(_walks, grow=False),
-        ),
         Mistake(
             "SiLU is missing at the end: conv_norm_out, SiLU, conv_out.",
             partial(_walks, finish=lambda unet, x: unet.conv_norm_out(x)),

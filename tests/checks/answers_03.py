@@ -168,6 +168,15 @@ class TooWideShortcut(Layers):
         return WithoutShortcut.forward(self, x, temb) + self.conv_shortcut(x)  # type: ignore[arg-type]
 
 
+class AlwaysAShortcut(Layers):
+    def __init__(self, in_channels: int, out_channels: int, *rest: Any, **more: Any) -> None:
+        super().__init__(in_channels, out_channels, *rest, **more)
+        self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, temb: Tensor) -> Tensor:
+        return WithoutShortcut.forward(self, x, temb) + self.conv_shortcut(x)  # type: ignore[arg-type]
+
+
 class Shrinks(Layers):
     def __init__(self, in_channels: int, out_channels: int, *rest: Any, **more: Any) -> None:
         super().__init__(in_channels, out_channels, *rest, **more)
@@ -330,6 +339,15 @@ class WithBiases(Projections):
         return self.join(F.scaled_dot_product_attention(*self.qkv(x, context)))
 
 
+class CallsTheList(Projections):
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.to_out = nn.ModuleList([self.to_out[0]])
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.join(F.scaled_dot_product_attention(*self.qkv(x, context)))
+
+
 class ByTorch(Projections):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.join(F.scaled_dot_product_attention(*self.qkv(x, context)))
@@ -433,6 +451,19 @@ def grows_before_the_layers(unet: Any, x_t: Tensor, t: Tensor, text_states: Tens
         for i, _ in enumerate(level.resnets):
             x = level.layer(i, torch.cat((x, maps.pop()), 1), temb, text_states)
     return end(unet, x)
+
+
+def always_resizes(unet: Any, x_t: Tensor, t: Tensor, text_states: Tensor) -> Tensor:
+    temb, x = unet.embed_time(t), unet.conv_in(x_t)
+    for level in unet.down_blocks:
+        for i in range(len(level.resnets)):
+            x = level.layer(i, x, temb, text_states)
+        x = level.resize(x)
+    return end(unet, x)
+
+
+def time_not_embedded(unet: Any, x_t: Tensor, t: Tensor, text_states: Tensor) -> Tensor:
+    return down(unet, unet.conv_in(x_t), t, text_states)[0]
 
 
 def straight_to_the_end(unet: Any, x_t: Tensor, t: Tensor, text_states: Tensor) -> Tensor:
@@ -693,6 +724,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("03.ResnetBlock2D", WithRelu, "The activation is ReLU"),
     ("03.ResnetBlock2D", OtherNames, "has conv_1.weight"),
     ("03.ResnetBlock2D", TooWideShortcut, "conv_shortcut.weight has shape"),
+    ("03.ResnetBlock2D", AlwaysAShortcut, "x itself is the shortcut"),
     ("03.ResnetBlock2D", Shrinks, "Two tensors of different shape"),
     ("03.ResnetBlock2D", ChangesX, "changes its argument x in place"),
     ("03.Attention", Unscaled, "not divided by sqrt(d)"),
@@ -705,12 +737,15 @@ WRONG: list[tuple[str, Any, str]] = [
     ("03.Attention", KeysNotTurned, "`return self.join((q @ k)"),
     ("03.Attention", QueryFromTheContext, "context is not used"),
     ("03.Attention", WithBiases, "to_q.bias"),
+    ("03.Attention", CallsTheList, "call self.to_out[0]"),
     ("03.unet_forward", skip_of_conv_in_forgotten, "The map of conv_in is not on the list"),
     ("03.unet_forward", oldest_first, "The oldest skip is taken first"),
     ("03.unet_forward", skip_in_front, "joined in front of the map"),
     ("03.unet_forward", skips_added, "The skip brings no channels"),
     ("03.unet_forward", skips_on_top_of_each_other, "joined along its height"),
-    ("03.unet_forward", grows_before_the_layers, "after a level's layers"),
+    ("03.unet_forward", grows_before_the_layers, "And does the size change after a level's layers"),
+    ("03.unet_forward", always_resizes, "Ask for that before you call it"),
+    ("03.unet_forward", time_not_embedded, "They want the time embedding"),
     ("03.unet_forward", straight_to_the_end, "The middle is left out"),
     ("03.unet_forward", no_activation_at_the_end, "SiLU is missing at the end"),
     ("03.unet_forward", returns_a_list, "expected a torch.Tensor of shape"),
