@@ -508,7 +508,7 @@ WRONG = [
     ("07.predict", predict_difference, "push alone"),
     ("07.predict", predict_sum, "belongs to the difference"),
     ("07.predict", predict_every_second, "not every second row"),
-    ("07.predict", predict_batch_forgotten, "It raises"),
+    ("07.predict", predict_batch_forgotten, "The shapes don't fit"),
     ("07.predict", predict_both, "has shape"),
     ("07.predict", predict_nothing, "is a `return` missing"),
     ("07.predict", predict_nan, "holds NaN"),
@@ -542,11 +542,11 @@ WRONG = [
     ("07.finetune_step", step_never_updates, "The weights do not move"),
     ("07.finetune_step", step_drops_nothing, "No caption is ever dropped"),
     ("07.finetune_step", step_inverted, "the wrong way round"),
-    ("07.finetune_step", step_accumulates, "pile up"),
+    ("07.finetune_step", step_accumulates, "Gradients pile up"),
     ("07.finetune_step", step_own_noise, "does not come from generator"),
     ("07.finetune_step", step_does_not_broadcast, "The shapes don't fit"),
     ("07.finetune_step", step_keeps_graph, "with its graph"),
-    ("07.finetune_step", step_in_place, "changes its argument text_states"),
+    ("07.finetune_step", step_in_place, "other values than expected"),
     ("07.finetune_step", step_returns_nothing, "is a `return` missing"),
 ]
 
