@@ -64,7 +64,14 @@ def arrows(scales: Sequence[float]) -> DescribedImage:
                 weight="bold",
             )
             if own:
-                ax.annotate(names[int(scale)], at, (6, -16), textcoords="offset points", color=GREY)
+                ax.annotate(
+                    names[int(scale)],
+                    at,
+                    (0, -20),
+                    textcoords="offset points",
+                    ha="center",
+                    color=GREY,
+                )
         middle, below = (0.5 * step[0], 0.5 * step[1]), (0, -22)
         ax.annotate(
             "cond - uncond",
@@ -219,17 +226,20 @@ def pareto(
                     markerfacecolor=ACCENT if front[i] else "white",
                     zorder=3,
                 )
-                place = (6, 5) if i % 2 else (6, -12)
+                right = front[i] or i % 2 == 1
                 ax.annotate(
                     f"{scale:g}",
                     (x, y),
-                    place,
+                    (7, 4) if right else (-7, -9),
                     textcoords="offset points",
-                    fontsize=8.5,
+                    ha="left" if right else "right",
+                    fontsize=9 if front[i] else 8,
                     color=INK,
                     weight="bold" if front[i] else "normal",
                     zorder=4,
                 )
+            if metric not in LOGARITHMIC:
+                ax.locator_params(axis="x", nbins=5)
             if metric in LOGARITHMIC:
                 ax.set_xscale("log")
             arrow = "more is better →" if more_is_better else "← less is better"
