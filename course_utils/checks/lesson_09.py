@@ -170,8 +170,8 @@ def _is_blank(value: Any) -> bool:
 
 def _text_problem(name: str, value: Any) -> str | None:
     if not isinstance(value, str):
-        return f'{name} is a {type(value).__name__}; expected one text in quotes, as in "a cat".'
-    unknown = [str(word) for word in _vocabulary().unknown_words(value)]
+        return f'{name} is of type {type(value).__name__}; expected a text, as in "a cat".'
+    unknown = [word.word for word in _vocabulary().unknown_words(value)]
     if unknown:
         return f"The model has never met: {', '.join(unknown)}. Say it with words that it knows."
     return None
@@ -196,15 +196,15 @@ def prompt_problem(value: Any) -> str | None:
 
 def negative_problem(value: Any) -> str | None:
     """What is wrong with a negative prompt against 3d pictures; None if nothing."""
-    problem = _text_problem("my_negative", value)
-    if problem:
-        return problem
-    words = set(re.findall(r"\w+", value.lower()))
+    words = set(re.findall(r"\w+", str(value).lower()))
     if words & {"no", "not", "without"}:
         return (
             "A negative prompt names what you do not want, without a no: the minus sign is already "
             "in the formula."
         )
+    problem = _text_problem("my_negative", value)
+    if problem:
+        return problem
     if "3d" not in words and "glossy" not in words:
         return "The task is to get away from 3d pictures. Which words do their captions hold?"
     if words & {"flat", "noto", "twemoji"}:
