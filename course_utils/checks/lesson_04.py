@@ -312,7 +312,7 @@ def _ddim_variant(
     exchanged: bool = False,
     direction_root: bool = True,
     upside_down: bool = False,
-    add_always: bool = False,
+    unsquared: bool = False,
 ) -> Callable[..., Tensor]:
     """A step with some mistakes in it."""
 
@@ -335,6 +335,8 @@ def _ddim_variant(
         if bare_eta:
             sigma = torch.as_tensor(eta)
         left = (1 - alpha_bar_t if stay else 1 - alpha_bar_next) - (sigma**2 if room else 0)
+        if unsquared:
+            left = 1 - alpha_bar_next - sigma
         signal = alpha_bar_next.sqrt() if root else alpha_bar_next
         x_next = signal * x0 + (left.sqrt() if direction_root else left) * epsilon
         return x_next if noise is None or silent else x_next + sigma * noise
@@ -363,6 +365,11 @@ DDIM = Exercise(
             "With eta above 0 there is too much noise. Fresh noise takes sigma**2 of the variance, "
             "so the guessed noise keeps only 1 - alpha_bar_next - sigma**2.",
             _ddim_variant(room=False),
+        ),
+        Mistake(
+            "Under the root stands sigma where sigma**2 belongs: 1 - alpha_bar_next is a variance, "
+            "and what the fresh noise takes of it is a variance too.",
+            _ddim_variant(unsquared=True),
         ),
         Mistake(
             "The guess of the picture takes the root of alpha_bar_next, not alpha_bar_next itself.",
@@ -459,6 +466,8 @@ def _dpm_variant(
     old_alpha: bool = False,
     average: bool = False,
     plus: bool = False,
+    negative_h: bool = False,
+    no_alpha: bool = False,
 ) -> Callable[..., Tensor]:
     """A step with some mistakes in it."""
 
@@ -474,6 +483,10 @@ def _dpm_variant(
         h = sigma.log() - sigma_next.log()
         if full_log_snr:
             h = 2 * h
+        if negative_h:
+            h = -h
+        if no_alpha:
+            alpha_t, alpha_next = torch.ones(()), torch.ones(())
         D = x0
         if x0_before is not None and sigma_before is not None and not first_order:
             before = sigma_before.log() - sigma.log()
@@ -556,6 +569,17 @@ DPM = Exercise(
         Mistake(
             "The sign in the exponential is wrong: exp(-h) - 1, with h positive.",
             _dpm_variant(grows=True),
+        ),
+        Mistake(
+            "Your h has the wrong sign. lambda = -log(sigma) rises on the way to the picture, so "
+            "h = log(sigma / sigma_next) is above 0.",
+            _dpm_variant(negative_h=True),
+        ),
+        Mistake(
+            "The alphas are missing: sigma_next / sigma and exp(-h) - 1 alone are the step for "
+            "pictures whose signal keeps its size. Here x is variance preserving, so the paper's "
+            "sigma_t is sigma * alpha, and alpha_next stands before exp(-h) - 1.",
+            _dpm_variant(no_alpha=True),
         ),
         Mistake(
             "Your lambda is twice too large. It is log(alpha_t / sigma_t), half the log SNR.",

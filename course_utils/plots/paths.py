@@ -43,7 +43,7 @@ def paths(
         alt: what the picture shows.
         width: of a panel, in inches.
     """
-    with canvas(width * len(panels), width + 0.35) as figure:
+    with canvas(width * len(panels), width + 0.15) as figure:
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for ax, (title, path) in zip(axes, panels.items(), strict=True):
             _plane(ax, target)
@@ -55,7 +55,7 @@ def paths(
                     color=ACCENT,
                     linewidth=1.4 if few else 0.5,
                     marker="o" if few else "",
-                    markersize=3,
+                    markersize=3.5 if len(path) <= 25 else 1.5,
                 )
             ax.scatter(path[0, :, 0], path[0, :, 1], s=34, c="white", edgecolors=INK, zorder=3)
             ax.scatter(path[-1, :, 0], path[-1, :, 1], s=38, c=INK, marker="s", zorder=4)

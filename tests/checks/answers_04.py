@@ -205,6 +205,12 @@ def sigma_without_root(x0, epsilon, alpha_bar_t, alpha_bar_next, eta=0.0, noise=
     return out if noise is None else out + s * noise
 
 
+def sigma_not_squared(x0, epsilon, alpha_bar_t, alpha_bar_next, eta=0.0, noise=None):
+    s = eta * ((1 - alpha_bar_next) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_next)) ** 0.5
+    out = alpha_bar_next**0.5 * x0 + (1 - alpha_bar_next - s) ** 0.5 * epsilon
+    return out if noise is None else out + s * noise
+
+
 def eta_is_forgotten(x0, epsilon, alpha_bar_t, alpha_bar_next, eta=0.0, noise=None):
     s = ((1 - alpha_bar_next) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_next)) ** 0.5
     out = alpha_bar_next**0.5 * x0 + (1 - alpha_bar_next - s**2) ** 0.5 * epsilon
@@ -303,6 +309,23 @@ def ratios_for_sigmas(x, x0, sigma, sigma_next, x0_before=None, sigma_before=Non
     return sigma_next / sigma * x - (1 + sigma_next**2) ** -0.5 * torch.expm1(-h) * D
 
 
+def h_backwards(x, x0, sigma, sigma_next, x0_before=None, sigma_before=None):
+    a, b = 1 / (1 + sigma**2) ** 0.5, 1 / (1 + sigma_next**2) ** 0.5
+    h = torch.log(sigma_next / sigma)
+    D = x0
+    if x0_before is not None:
+        D = x0 + (x0 - x0_before) / (2 * torch.log(sigma_before / sigma) / h)
+    return sigma_next * b / (sigma * a) * x - b * (torch.exp(-h) - 1) * D
+
+
+def without_alphas(x, x0, sigma, sigma_next, x0_before=None, sigma_before=None):
+    h = torch.log(sigma / sigma_next)
+    D = x0
+    if x0_before is not None:
+        D = x0 + (x0 - x0_before) / (2 * torch.log(sigma_before / sigma) / h)
+    return sigma_next / sigma * x - (torch.exp(-h) - 1) * D
+
+
 def exploding_view(x, x0, sigma, sigma_next, x0_before=None, sigma_before=None):
     return sigma_next / sigma * x + (1 - sigma_next / sigma) * x0
 
@@ -358,6 +381,7 @@ WRONG = [
     ("04.ddim_step", same_noise_level, "keeps its old size"),
     ("04.ddim_step", no_sqrt_at_all, "Both weights lack their roots"),
     ("04.ddim_step", sigma_without_root, "you left the root out"),
+    ("04.ddim_step", sigma_not_squared, "sigma where sigma**2 belongs"),
     ("04.ddim_step", eta_is_forgotten, "other values than expected"),
     ("04.ddim_step", multiplies_none, "where noise is None"),
     ("04.ddim_step", wrong_fraction, "upside down"),
@@ -374,6 +398,8 @@ WRONG = [
     ("04.dpm_solver_pp_2m_step", asks_a_tensor, "if x0_before is not None"),
     ("04.dpm_solver_pp_2m_step", never_checks, "where there is none"),
     ("04.dpm_solver_pp_2m_step", ratios_for_sigmas, "as if they were the paper's sigma_t"),
+    ("04.dpm_solver_pp_2m_step", h_backwards, "h has the wrong sign"),
+    ("04.dpm_solver_pp_2m_step", without_alphas, "The alphas are missing"),
     ("04.dpm_solver_pp_2m_step", exploding_view, "other values than expected"),
     ("04.dpm_solver_pp_2m_step", nothing, "is a `return` missing"),
 ]
