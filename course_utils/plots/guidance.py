@@ -206,8 +206,7 @@ def pareto(
             costs = [-x if more_is_better else x for x in across.values]
             front = pareto_front(costs, up.values)
             ax.plot(across.values, up.values, color=LIGHT, linewidth=1.2, zorder=1)
-            for i, scale in enumerate(up.scales):
-                x, y = across.values[i], up.values[i]
+            for i, (x, y) in enumerate(zip(across.values, up.values, strict=True)):
                 ax.errorbar(
                     x,
                     y,
@@ -226,27 +225,43 @@ def pareto(
                     markerfacecolor=ACCENT if front[i] else "white",
                     zorder=3,
                 )
-                right = front[i] or i % 2 == 1
-                ax.annotate(
-                    f"{scale:g}",
-                    (x, y),
-                    (7, 4) if right else (-7, -9),
-                    textcoords="offset points",
-                    ha="left" if right else "right",
-                    fontsize=9 if front[i] else 8,
-                    color=INK,
-                    weight="bold" if front[i] else "normal",
-                    zorder=4,
-                )
-            if metric not in LOGARITHMIC:
-                ax.locator_params(axis="x", nbins=5)
             if metric in LOGARITHMIC:
                 ax.set_xscale("log")
+            else:
+                ax.locator_params(axis="x", nbins=5)
+            _label_scales(ax, up.scales, list(zip(across.values, up.values, strict=True)), front)
             arrow = "more is better →" if more_is_better else "← less is better"
             name = LABELS[metric].replace("\n", " ")
             ax.set_xlabel(f"{name}\n{arrow}", fontsize=9)
         row[0].set_ylabel(f"{LABELS[gain]}\nmore is better →", fontsize=9)
         return describe(figure, alt, colours=64)
+
+
+def _label_scales(
+    ax: Any, scales: Sequence[float], points: list[tuple[float, float]], front: Sequence[bool]
+) -> None:
+    """Write scales beside their points: all of the front, of the others those that find room."""
+    ax.autoscale_view()
+    place = (ax.transScale + ax.transLimits).transform(points)  # in parts of the axes
+    taken: list[tuple[float, float]] = []
+    last = len(scales) - 1
+    for i in sorted(range(len(scales)), key=lambda i: (not front[i], i != last, i)):
+        x, y = place[i][0] + 0.04, place[i][1] + (0.02 if front[i] else -0.03)  # of the text
+        near = any(abs(x - a) < 0.07 and abs(y - b) < 0.05 for a, b in taken)
+        over = any(abs(x - a) < 0.03 and abs(y - b) < 0.03 for a, b in place)
+        if (near or over) and not front[i] and i != last:
+            continue
+        taken.append((x, y))
+        ax.annotate(
+            f"{scales[i]:g}",
+            points[i],
+            (7, 4) if front[i] else (7, -10),
+            textcoords="offset points",
+            fontsize=9 if front[i] else 8,
+            color=INK,
+            weight="bold" if front[i] else "normal",
+            zorder=4,
+        )
 
 
 def _variants(sweep: Sweep | None) -> tuple[str, ...]:
