@@ -353,10 +353,10 @@ CHALLENGE = Challenge(
             bands=(Band(1.05, 3, "optimal"), Band(1.4, 2, "near"), Band(1.8, 1, "better than t")),
             quantity="largest gap in log-SNR, divided by the smallest possible",
             better="less",
-            advice="Rows next to even marks in log-SNR are a good start. For the best choice turn the "
-            "question round: how many timesteps do you need if no gap may be larger than g? Going "
-            "as far as g allows, again and again, answers it. Then look for the smallest g that "
-            "needs no more than num_steps.",
+            advice="Rows next to marks that are even in log-SNR are a good start. For the best "
+            "choice turn the question round: how many timesteps do you need if no gap may be "
+            "larger than g? Going as far as g allows, again and again, answers it. Then look for "
+            "the smallest g that needs no more than num_steps.",
             limits=LIMITS,
         ),
     ),

@@ -69,13 +69,15 @@ def rescale(betas, terminal_snr):
         {"a": (3, "Full marks"), "b": (1, "At most 1e-09 gives 2"), "c": (0, "in row")},
     ),
     (
-        "logarithms of zero",
-        betas("l = torch.log(snr / (1 + snr)); return 1 - (l - l.roll(1)).exp() * (0 * l + 1)"),
-        {"b": (0, "gives nan in row")},
+        "cheat: no number, which no comparison refuses",
+        betas("return snr * math.nan"),
+        {"a": (0, "gives nan in row 0"), "b": (0, "gives nan in row 0")},
     ),
     (
         "alpha-bar shifted instead of its root, timesteps twice",
-        timesteps("return torch.linspace(T - 1, 0, num_steps).long() // 30 * 30")
+        timesteps(
+            "t = torch.linspace(T - 1, 0, num_steps).long() // 30 * 30; t[0] = T - 1; return t"
+        )
         | {
             "rescale": """
 def rescale(betas, terminal_snr):
@@ -142,7 +144,7 @@ def betas_for(snr):
 
 RIGHT = [
     (
-        "logarithms, a linear system, dynamic programming",
+        "logarithms, shares of two ends, dynamic programming",
         {
             "betas-for": """
 def betas_for(snr):
@@ -176,7 +178,7 @@ def timesteps_for(alpha_bar, num_steps):
         },
     ),
     (
-        "noise shares, one row at a time",
+        "one row at a time, and a search among all gaps",
         {
             "betas-for": """
 def betas_for(snr):
