@@ -205,6 +205,10 @@ class OtherProcess:
             return Outcome("open")
         return self._ask(request, _Counter(oracles, limits), limits)
 
+    def forget(self) -> None:
+        """Let the next call come to a new process, which knows nothing of the earlier calls."""
+        self.close()
+
     def close(self) -> None:
         """End the process and whatever it started."""
         if self.process is None:
@@ -229,7 +233,7 @@ class OtherProcess:
         threading.Thread(
             target=_listen, args=(self.process, self.messages), daemon=True, name="answers"
         ).start()
-        functions = sorted({part.function for part in self.challenge.parts})
+        functions = sorted({name for part in self.challenge.parts for name in part.functions})
         ready = self._ask(
             {"op": "define", "cells": [["setup", self.challenge.setup]], "functions": []},
             _Counter({}, limits),

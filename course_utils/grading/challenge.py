@@ -88,6 +88,23 @@ Oracle = Callable[..., Any]
 
 
 @dataclass(frozen=True)
+class Step:
+    """A further call of a part, made of what came back before, as decoding needs what was encoded.
+
+    Attributes:
+        function: the name of the learner's function.
+        inputs: takes the inputs and what came back of all calls so far, and makes the keyword
+            arguments of the next ones. Raises `Refused` where they can't be made.
+        forget: nothing that the answer remembers reaches this step: where answers run in a process
+            of their own, it is a new one.
+    """
+
+    function: str
+    inputs: Callable[[Sequence[Mapping[str, Any]], Sequence[Any]], Sequence[Mapping[str, Any]]]
+    forget: bool = False
+
+
+@dataclass(frozen=True)
 class Part:
     """One thing that is measured.
 
@@ -107,6 +124,7 @@ class Part:
             run on our side of the boundary, so that calls are counted where nobody can change it.
             Made anew for each call from its inputs.
         limits: of each call.
+        then: calls that follow, each made of what came back before; `measure` sees all calls.
     """
 
     id: str
@@ -120,6 +138,7 @@ class Part:
     advice: str = ""
     oracles: Callable[[Mapping[str, Any]], Mapping[str, Oracle]] | None = None
     limits: Limits = Limits()
+    then: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         points = [band.points for band in self.bands]
@@ -128,6 +147,11 @@ class Part:
             raise ValueError(f"bands of part {self.id} have points {points}; the best comes first")
         if limits != sorted(limits, reverse=self.better == "more"):
             raise ValueError(f"bands of part {self.id} have limits {limits}; the best comes first")
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The names of all functions that it calls."""
+        return (self.function, *(step.function for step in self.then))
 
     @property
     def points(self) -> float:

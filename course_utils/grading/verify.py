@@ -148,14 +148,34 @@ def generator(*words: str) -> np.random.Generator:
 
 def verify_part(part: Part, caller: Caller, random: np.random.Generator) -> PartResult:
     """Call a part's function on its inputs, and measure."""
-    inputs = [dict(arguments) for arguments in part.inputs(random)]
+    function, inputs = part.function, [dict(arguments) for arguments in part.inputs(random)]
     outcomes: list[Outcome] = []
-    for arguments in inputs:
-        oracles = part.oracles(arguments) if part.oracles is not None else {}
-        given = arguments if getattr(caller, "sees_hidden", False) else visible(arguments)
-        outcomes.append(caller.call(part.function, given, oracles, part.limits))
-        if outcomes[-1].status != "value":
+    refusal: Refused | None = None
+
+    def call_all() -> bool:
+        """Call the function on the inputs that had no call yet; whether all gave a value."""
+        for arguments in inputs[len(outcomes) :]:
+            oracles = part.oracles(arguments) if part.oracles is not None else {}
+            given = arguments if getattr(caller, "sees_hidden", False) else visible(arguments)
+            outcomes.append(caller.call(function, given, oracles, part.limits))
+            if outcomes[-1].status != "value":
+                return False
+        return True
+
+    good = call_all()
+    for step in part.then:
+        if not good:
             break
+        try:
+            more = step.inputs(inputs, [outcome.value for outcome in outcomes])
+        except Refused as refused:
+            refusal = refused
+            break
+        if step.forget and hasattr(caller, "forget"):
+            caller.forget()
+        function = step.function
+        inputs += [dict(arguments) for arguments in more]
+        good = call_all()
     calls: dict[str, int] = {}
     for outcome in outcomes:
         for name, count in outcome.oracle_calls.items():
@@ -175,10 +195,12 @@ def verify_part(part: Part, caller: Caller, random: np.random.Generator) -> Part
         )
 
     if outcomes[-1].status != "value":
-        verdict, message = _failure(part, outcomes[-1])
+        verdict, message = _failure(part, function, outcomes[-1])
         advice = "" if verdict == "not attempted" else part.advice
         return result(verdict, 0.0, message, value=None, advice=advice)
     try:
+        if refusal is not None:
+            raise refusal
         measured = part.measure(inputs, [outcome.value for outcome in outcomes])
     except Refused as refusal:
         kind: Verdict = "tampered" if refusal.tampering else "wrong"
@@ -213,9 +235,9 @@ def _band_words(part: Part, reached: Any) -> str:
     return f"{than.capitalize()} {following.limit:.4g} gives {following.points:g} points."
 
 
-def _failure(part: Part, outcome: Outcome) -> tuple[Verdict, str]:
-    """A verdict and its sentence for a call that gave no value."""
-    name, limits = part.function, part.limits
+def _failure(part: Part, name: str, outcome: Outcome) -> tuple[Verdict, str]:
+    """A verdict and its sentence for a call of `name` that gave no value."""
+    limits = part.limits
     if outcome.status == "open":
         return "not attempted", f"Not attempted: {name} is not written yet."
     if outcome.status == "timeout":
