@@ -1,0 +1,205 @@
+"""Answers to challenge 03, wrong and right."""
+
+from __future__ import annotations
+
+HEAD = "def contrastive_loss(image_features, text_features, log_temperature):\n"
+TRAIN = "def train(batch, num_batches, image_width, text_width, dim):\n"
+TABLE = """
+    images = F.normalize(image_features, dim=-1)
+    texts = F.normalize(text_features, dim=-1)
+    logits = images @ texts.T / log_temperature.exp()
+    target = torch.arange(len(logits))
+"""
+GUESS = {"train": f"{TRAIN}    return torch.randn(image_width, dim), torch.randn(text_width, dim)"}
+
+
+def loss(body: str) -> dict[str, str]:
+    """A loss, and a training that only guesses, so that the points are those of the loss."""
+    return {"contrastive-loss": HEAD + body} | GUESS
+
+
+def train(body: str) -> dict[str, str]:
+    """A training, under the right loss."""
+    return {"train": TRAIN + body}
+
+
+def fitted(calls: str = "num_batches", temperature: float = 0.2, value: str = "") -> str:
+    """A training that works, but for one thing."""
+    value = value or ("contrastive_loss(pairs['images'] @ P, pairs['words'] @ Q, log_temperature)")
+    return f"""
+    torch.manual_seed(0)
+    P = (torch.randn(image_width, dim) / image_width**0.5).requires_grad_()
+    Q = (torch.randn(text_width, dim) / text_width**0.5).requires_grad_()
+    log_temperature = torch.tensor(math.log({temperature}))
+    optimizer = torch.optim.AdamW([P, Q], lr=1e-2, weight_decay=1.0)
+    first = batch()
+    pairs = first
+    for step in range({calls}):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * 0.5 * (1 + math.cos(math.pi * step / ({calls})))
+        pairs = batch() if step else first
+        value = {value}
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    return P.detach(), Q.detach()
+"""
+
+
+WRONG = [
+    (
+        "one-sided: pictures choose",
+        loss(TABLE + "    return F.cross_entropy(logits, target)"),
+        {"a": (0, "pictures that choose among texts"), "b": (0, "Texts also choose")},
+    ),
+    (
+        "one-sided: texts choose",
+        loss(TABLE + "    return F.cross_entropy(logits.T, target)"),
+        {"a": (0, "texts that choose among pictures"), "b": (0, "Pictures also choose")},
+    ),
+    (
+        "the sum of both directions",
+        loss(TABLE + "    f = F.cross_entropy\n    return f(logits, target) + f(logits.T, target)"),
+        {"a": (0, "twice the loss"), "b": (0, "twice the loss")},
+    ),
+    (
+        "vectors of any length",
+        loss(
+            "    logits = image_features @ text_features.T / log_temperature.exp()\n"
+            "    target = torch.arange(len(logits))\n"
+            "    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2"
+        ),
+        {"a": (0, "Scale each one to length 1"), "b": (0, "")},
+    ),
+    (
+        "scaled along the batch",
+        loss(
+            "    images, texts = F.normalize(image_features, dim=0), "
+            "F.normalize(text_features, dim=0)\n"
+            "    logits = images @ texts.T / log_temperature.exp()\n"
+            "    target = torch.arange(len(logits))\n"
+            "    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2"
+        ),
+        {"a": (0, "scaled along the batch"), "b": (0, "scaled along the batch")},
+    ),
+    (
+        "multiplied by the temperature",
+        loss(
+            TABLE + "    logits = logits * (2 * log_temperature).exp()\n"
+            "    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2"
+        ),
+        {"a": (0, "Divide by it"), "b": (0, "Divide by it")},
+    ),
+    (
+        "exp as the formula says, and a matrix of the wrong shape",
+        {
+            "contrastive-loss": HEAD
+            + TABLE
+            + "    e = logits.exp()\n"
+            + "    d = e.diagonal()\n"
+            + "    return -((d / e.sum(0)).log() + (d / e.sum(1)).log()).mean() / 2"
+        }
+        | train("    return torch.randn(dim, image_width), torch.randn(dim, text_width)"),
+        {"a": (2, "Full marks"), "b": (0, "infinite in float32"), "c": (0, "expected (768, 64)")},
+    ),
+    (
+        "a loss for each pair",
+        loss(TABLE + "    return F.cross_entropy(logits, target, reduction='none')"),
+        {"a": (0, "expected one number"), "b": (0, "expected one number")},
+    ),
+    (
+        "nothing comes back",
+        loss("    pass") | train("    pass"),
+        {"a": (0, "gives nothing"), "b": (0, "gives nothing"), "c": (0, "gives no pair")},
+    ),
+    (
+        "an untrained reader",
+        GUESS,
+        {"a": (2, "Full marks"), "b": (2, "Full marks"), "c": (0, "guessing")},
+    ),
+    (
+        "squared distance in place of the loss",
+        train(
+            fitted(value="(pairs['images'] @ P - pairs['words'] @ Q).square().sum(dim=1).mean()")
+        ),
+        {"c": (0, "At least 0.5 gives 1 points")},
+    ),
+    (
+        "a temperature that makes the softmax too sure",
+        train(fitted(temperature=0.003)),
+        {"c": (1, "At least 0.7 gives 2 points")},
+    ),
+    (
+        "a learning rate that diverges",
+        train("    return torch.full((image_width, dim), torch.nan), torch.ones(text_width, dim)"),
+        {"c": (0, "has diverged")},
+    ),
+    (
+        "cheat: one batch more than allowed",
+        train(fitted(calls="num_batches + 1")),
+        {"c": (0, "more than 120 times")},
+    ),
+    (
+        "cheat: one batch more, and the refusal is swallowed",
+        train(
+            "    try:\n        [batch() for _ in range(num_batches + 1)]\n"
+            "    except Exception:\n        pass\n"
+            "    return torch.randn(image_width, dim), torch.randn(text_width, dim)"
+        ),
+        {"c": (0, "more than 120 times")},
+    ),
+    (
+        "cheat: constant vectors, so that all are equally near",
+        train("    return torch.zeros(image_width, dim), torch.zeros(text_width, dim)"),
+        {"c": (0, "guessing")},
+    ),
+    (
+        "cheat: huge numbers",
+        train("    return 1e30 * torch.ones(image_width, dim), torch.ones(text_width, dim)"),
+        {"c": (0, "beyond a million")},
+    ),
+    (
+        "cheat: learn the first batch by heart",
+        train(
+            "    pairs = batch()\n"
+            "    places = torch.eye(128, dim)\n"
+            "    return tuple(torch.linalg.pinv(pairs[k]) @ places for k in ('images', 'words'))"
+        ),
+        {"c": (0, "At least 0.5 gives 1 points")},
+    ),
+    (
+        "cheat: train in another world, from the course's own files",
+        train(
+            "    from course_utils.grading.challenge_03 import practice\n"
+            "    batch = practice(0).arguments()['batch']\n" + fitted()
+        ),
+        {"c": (0, "guessing")},
+    ),
+]
+
+LOGSUMEXP = {
+    "contrastive-loss": HEAD
+    + """
+    images = image_features.double() / image_features.double().norm(dim=1, keepdim=True)
+    texts = text_features.double() / text_features.double().norm(dim=1, keepdim=True)
+    logits = torch.einsum("id,jd->ij", images, texts) * torch.exp(-log_temperature.double())
+    both = torch.logsumexp(logits, dim=0) + torch.logsumexp(logits, dim=1)
+    return (both / 2 - logits.diagonal()).mean()
+"""
+}
+BY_HAND = {
+    "contrastive-loss": HEAD
+    + TABLE
+    + """
+    total = 0
+    for table in (logits, logits.T):
+        table = table - table.max(dim=1, keepdim=True).values.detach()
+        total = total + table.exp().sum(dim=1).log().mean() - table.diagonal().mean()
+    return total / 2
+"""
+}
+
+RIGHT = [
+    ("log-sum-exp in float64, a fixed temperature", LOGSUMEXP | train(fitted(temperature=0.15))),
+    ("softmax by hand, another temperature", BY_HAND | train(fitted(temperature=0.3))),
+]
