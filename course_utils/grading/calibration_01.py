@@ -147,7 +147,7 @@ CONTESTANTS: Mapping[str, Functions] = {
     "without the ratio: noise shares as betas": _functions(
         share_betas, rescale_alpha_bar, even_timesteps
     ),
-    "lesson 01's own code, in float32": _functions(
+    "lesson 01's formulas in float32, nearest rows": _functions(
         _in_float32(ratio_betas), _in_float32(lesson_rescale), nearest_timesteps
     ),
     "right formulas in float32, nearest rows": _functions(
