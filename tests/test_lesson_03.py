@@ -232,6 +232,23 @@ def test_without_skips_only_the_middle_tells_of_the_input(page: dict[str, Any]) 
         assert_close(unet(x_t, t, text_states), unet(noise(1, 4, 8, 8, seed=5), t, text_states))
 
 
+def test_the_longer_runs_fit_the_small_unet(page: dict[str, Any], solution: dict[str, Any]) -> None:
+    from safetensors.torch import load_file
+
+    config = re.search(r"SMALL = (UNetConfig\(.*?\n\))", sources(solution)["experiment-data"], re.S)
+    assert config is not None
+    unet = page["UNet"](eval(config[1], {"UNetConfig": UNetConfig, "things": range(8)}))
+    file = load_file(bundled_folder().parent / "lesson_03.safetensors")
+    sets = {name.rsplit(".average.")[0].rsplit(".last.")[0] for name in file}
+    assert sets == {
+        f"{kind}.{seed}" for kind in ("whole", "no skips", "no time") for seed in (0, 1)
+    }
+    for start in [f"{name}.average." for name in sets] + ["whole.0.last.", "whole.1.last."]:
+        state = {k.removeprefix(start): v for k, v in file.items() if k.startswith(start)}
+        unet.load_state_dict(state, strict=True)
+        assert all(torch.isfinite(value).all() for value in state.values())
+
+
 # --- the exercises on the page -------------------------------------------------------------------
 
 
