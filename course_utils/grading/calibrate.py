@@ -84,6 +84,7 @@ def summary(result: Result) -> dict[str, Any]:
         "passed": result.passed,
         "values": {part.id: part.value for part in result.parts},
         "verdicts": {part.id: part.verdict for part in result.parts},
+        "details": {part.id: dict(part.details) for part in result.parts if part.details},
     }
 
 

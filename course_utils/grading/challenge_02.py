@@ -1,0 +1,442 @@
+"""Challenge 02, Denoise on a budget: the best picture in eight calls of the network.
+
+The network runs on our side, where its calls are counted. Part a puts a denoiser in its place that
+is exact: for Gaussian data the probability-flow ODE has a solution in closed form, so the error of
+a sampler is known. Part b lets the judge look at pictures. Part c compares pictures with the ones
+that many more calls would have reached from the same noise.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_utils.grading.challenge import (
+    Band,
+    Challenge,
+    Limits,
+    Measurement,
+    Oracle,
+    Part,
+    Refused,
+)
+
+if TYPE_CHECKING:
+    from course_utils.evaluation.measure import Scene
+    from course_utils.pipeline import Pipeline
+
+# --- thresholds; each was measured: challenges/02_denoise_on_a_budget/calibration.md --------------
+
+TOY_BANDS = (Band(0.04, 4, "well placed"), Band(0.105, 2, "second order"), Band(0.2, 1, "DDIM"))
+JUDGE_BANDS = (Band(0.75, 2, "as asked"), Band(0.5, 1, "nearly"))
+FINISHED_BANDS = (Band(0.02, 4, "finished"), Band(0.055, 2, "near"), Band(0.11, 1, "alike"))
+PASS_POINTS = 7
+MOST_COPIES = 0.7  # share of pictures that may be near copies of a data-set picture
+LEAST_DIVERSITY = 0.008  # deviation of a pixel between two pictures of one prompt
+MOST_SATURATION = 0.2  # above the saturation of the artists' pictures of the same prompts
+
+# --- the sizes -----------------------------------------------------------------------------------
+
+CALLS = 8  # of the network, in one call of `sample`
+GUIDANCE = 2.5
+FINISHED_STEPS = 50  # of DPM-Solver++(2M), for the finished picture
+TOY_PICTURES = 16  # of each schedule
+PROMPTS, SEEDS = 6, 2  # of part b
+COMPARED = 6  # pictures of part c
+WIDEST = 1e3  # what a latent may be at most; those of pictures have unit variance
+LIMITS = Limits(seconds=180.0, megabytes=1500, oracle_calls={"denoise": CALLS})
+
+Array = np.ndarray[Any, Any]
+Inputs = Sequence[Mapping[str, Any]]
+
+
+# --- what is on our side -------------------------------------------------------------------------
+
+
+@functools.lru_cache
+def pipeline() -> Pipeline:
+    """The shipped model, on the CPU, where the same noise gives the same picture everywhere."""
+    from course_utils.pipeline import Pipeline
+
+    return Pipeline.load(device="cpu")
+
+
+@functools.lru_cache
+def scene() -> Scene:
+    """The pinned judge among the model's concepts, the data, and the pairs that were trained on."""
+    from course_utils.data.captions import STYLES
+    from course_utils.data.concepts import load_concepts
+    from course_utils.data.emoji import CaptionedEmoji
+    from course_utils.evaluation import Judge
+    from course_utils.evaluation.measure import Scene
+
+    vocabulary = pipeline().vocabulary
+    assert vocabulary is not None
+    names = tuple(concept.name for concept in vocabulary.concepts)
+    place = {concept.name: i for i, concept in enumerate(load_concepts(vocabulary.subset))}
+    index = {place[name]: i for i, name in enumerate(names)}
+    held_out = set(vocabulary.held_out)
+    training = [
+        (index[concept], style)
+        for concept, style in CaptionedEmoji(vocabulary.subset, split="all").pairs
+        if concept in index and (names[index[concept]], STYLES[style]) not in held_out
+    ]
+    judge = Judge.load().among(names)
+    return Scene(judge, vocabulary.subset, names, training, round_trip)
+
+
+@torch.no_grad()
+def round_trip(pixels: Tensor) -> Tensor:
+    """Pictures through the autoencoder and back."""
+    vae = pipeline().vae
+    return vae.to_pixels(vae.to_latents(pixels))
+
+
+def latent_shape() -> tuple[int, int, int]:
+    """(channels, height, width) of one picture's latents."""
+    config = pipeline().unet.config
+    return config.in_channels, config.sample_size, config.sample_size
+
+
+@dataclass(frozen=True)
+class Guided:
+    """The network with guidance, for pictures that were asked for by these texts."""
+
+    texts: tuple[str, ...]
+    scale: float = GUIDANCE
+
+    @torch.no_grad()
+    def output(self, x_t: Tensor, t: Tensor, cond: Any = None) -> Tensor:
+        """The guided prediction of v, `(N, C, h, w)`."""
+        from course_utils.guidance import guide
+
+        return guide(pipeline().unet, self.scale)(x_t, t, _conditioning(self.texts))
+
+    def x0(self, x_t: Tensor, t: int) -> Tensor:
+        """The picture that it expects, `(N, C, h, w)`."""
+        from course_utils.predictions import to_x0
+
+        schedule = pipeline().schedule
+        output = self.output(x_t, torch.full((len(x_t),), t, dtype=torch.int64))
+        return to_x0(output, x_t, schedule.alpha_bar[t], schedule.prediction_type)
+
+
+@functools.lru_cache(maxsize=8)
+@torch.no_grad()
+def _conditioning(texts: tuple[str, ...]) -> Any:
+    from course_utils.guidance import Conditioning
+
+    encode = pipeline().encode_prompt
+    return Conditioning(encode(texts), encode([""] * len(texts)))
+
+
+@functools.lru_cache(maxsize=256)
+def _finished(texts: tuple[str, ...], noise: bytes) -> Tensor:
+    """What many calls make of the noise, as pixels."""
+    from course_utils.samplers import sample
+
+    x_T = torch.from_numpy(np.frombuffer(noise, np.float32).copy())
+    x_T = x_T.view(len(texts), *latent_shape())
+    denoiser, schedule = Guided(texts).output, pipeline().schedule
+    return pipeline().decode(sample(denoiser, x_T, schedule, num_steps=FINISHED_STEPS))
+
+
+# --- part a: Gaussian data -----------------------------------------------------------------------
+
+
+@functools.lru_cache
+def tables() -> tuple[Array, ...]:
+    """Alpha-bar of four schedules: the model's own, one that ends a little above 0, two others."""
+    from course_utils.schedules import NoiseSchedule
+
+    others = (NoiseSchedule.scaled_linear(), NoiseSchedule.linear(), NoiseSchedule.cosine())
+    return tuple(each.alpha_bar.numpy() for each in (pipeline().schedule, *others))
+
+
+def gaussian_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
+    """One call for each schedule, each with Gaussian data of its own mean and deviations."""
+    found = []
+    shape = latent_shape()
+    for alpha_bar in tables():
+        deviation = random.permutation(np.geomspace(0.3, 1.5, int(np.prod(shape)))).reshape(shape)
+        found.append(
+            {
+                "x_T": random.standard_normal((TOY_PICTURES, *shape)).astype(np.float32),
+                "alpha_bar": alpha_bar,
+                "_mean": random.normal(0, 0.5, shape),
+                "_deviation": deviation,
+            }
+        )
+    return found
+
+
+def gaussian_x0(given: Mapping[str, Any], x_t: Array, t: int) -> Array:
+    """E[x_0 | x_t] for Gaussian data: its mean, and the share of the deviation that is signal."""
+    alpha_bar = float(given["alpha_bar"][t])
+    mean, variance = given["_mean"], given["_deviation"] ** 2
+    gain = alpha_bar**0.5 * variance / (alpha_bar * variance + 1 - alpha_bar)
+    found: Array = mean + gain * (x_t - alpha_bar**0.5 * mean)
+    return found
+
+
+def gaussian_end(given: Mapping[str, Any]) -> Array:
+    """Where the probability-flow ODE leads from x_T.
+
+    It keeps the number of deviations that a value lies from the mean, because x_t is Gaussian for
+    each t, with mean sqrt(alpha_bar) * mean and variance alpha_bar * deviation^2 + 1 - alpha_bar.
+    """
+    alpha_bar = float(given["alpha_bar"][-1])
+    mean, deviation = given["_mean"], given["_deviation"]
+    spread = np.sqrt(alpha_bar * deviation**2 + 1 - alpha_bar)
+    found: Array = mean + deviation * (given["x_T"] - alpha_bar**0.5 * mean) / spread
+    return found
+
+
+def gaussian_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
+    """`denoise` for Gaussian data."""
+
+    def denoise(x_t: Any, t: Any) -> Array:
+        x, time = _question(x_t, t, given["x_T"].shape, len(given["alpha_bar"]))
+        return gaussian_x0(given, x.astype(np.float64), time).astype(np.float32)
+
+    return {"denoise": denoise}
+
+
+def measure_gaussian(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
+    """Part a: root mean square error against the closed form, mean over the schedules."""
+    errors = []
+    for given, value in zip(inputs, outputs, strict=True):
+        found = _latents(value, given["x_T"].shape)
+        errors.append(float(np.sqrt(np.mean((found - gaussian_end(given)) ** 2))))
+    note = (
+        f"It was {min(errors):.3g} for the best and {max(errors):.3g} for the worst of "
+        f"{len(errors)} noise schedules."
+    )
+    details = {f"schedule {number}": error for number, error in enumerate(errors)}
+    return Measurement(float(np.mean(errors)), (note,), details)
+
+
+# --- parts b and c: pictures ---------------------------------------------------------------------
+
+
+def picture_inputs(random: np.random.Generator, prompts: int, seeds: int) -> list[dict[str, Any]]:
+    """One call: pairs that the model was trained on, all different, on backgrounds by chance."""
+    from course_utils.data.captions import BACKGROUNDS, STYLES, full_caption
+
+    backgrounds = tuple(BACKGROUNDS)
+    every = scene().training
+    pairs = every[torch.from_numpy(random.choice(len(every), prompts, replace=False))]
+    asked = np.repeat(
+        np.column_stack([pairs.numpy(), random.integers(len(backgrounds), size=prompts)]),
+        seeds,
+        axis=0,
+    )
+    texts = [
+        full_caption(scene().names[concept], STYLES[style], backgrounds[background])
+        for concept, style, background in asked.tolist()
+    ]
+    x_T = random.standard_normal((len(texts), *latent_shape())).astype(np.float32)
+    alpha_bar = pipeline().schedule.alpha_bar.numpy()
+    return [{"x_T": x_T, "alpha_bar": alpha_bar, "_asked": asked, "_texts": texts}]
+
+
+def judged_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
+    """Part b: several prompts, two pictures each."""
+    return picture_inputs(random, PROMPTS, SEEDS)
+
+
+def compared_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
+    """Part c: several prompts, one picture each."""
+    return picture_inputs(random, COMPARED, 1)
+
+
+def network_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
+    """`denoise` by the shipped network, with guidance, for the prompts that were asked."""
+    guided = Guided(tuple(given["_texts"]))
+
+    def denoise(x_t: Any, t: Any) -> Array:
+        x, time = _question(x_t, t, given["x_T"].shape, len(given["alpha_bar"]))
+        found: Array = guided.x0(torch.from_numpy(x.astype(np.float32)), time).numpy()
+        return found
+
+    return {"denoise": denoise}
+
+
+def measure_judged(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
+    """Part b: the share of what the prompts ask for that is found in the pictures."""
+    from course_utils.evaluation import metrics
+    from course_utils.evaluation.measure import measure
+
+    (given,), (value,) = inputs, outputs
+    pixels = pipeline().decode(torch.from_numpy(_latents(value, given["x_T"].shape)))
+    asked = torch.from_numpy(given["_asked"])
+    values = measure(scene(), pixels, asked).values
+    shares = {
+        "object": float(values["object_top1"].float().mean()),
+        "style": float(values["style"].float().mean()),
+        "background": float(values["background"].float().mean()),
+    }
+    real = scene().render_pairs(asked[:, :2], asked[:, 2])
+    saturation = float((values["saturation"] - metrics.saturation(real)).mean())
+    diversity = float(metrics.pixel_diversity(pixels.unflatten(0, (-1, SEEDS))).mean())
+    copies = float(values["near_copy"].float().mean())
+    if copies > MOST_COPIES:
+        raise Refused(
+            f"{round(copies * len(pixels))} of {len(pixels)} pictures are nearer to a picture of "
+            "the data set than the network comes by itself: they are copies. The pictures have to "
+            "come out of x_T and denoise.",
+            tampering=True,
+        )
+    if diversity < LEAST_DIVERSITY:
+        raise Refused(
+            "The two pictures of one prompt are all but the same, though each has noise of its own "
+            f"in x_T: a pixel differs by {diversity:.2g}, and at least {LEAST_DIVERSITY:g} is "
+            "expected. Start every picture from its own x_T."
+        )
+    if saturation > MOST_SATURATION:
+        raise Refused(
+            f"The pictures are too colourful: their saturation lies {saturation:.2f} above that of "
+            f"the artists' own pictures, and at most {MOST_SATURATION:g} is expected. A weight "
+            "that is too large at the end makes latents too large."
+        )
+    note = (
+        f"Of {len(pixels)} pictures {shares['object']:.0%} show the right object, "
+        f"{shares['style']:.0%} the right style, {shares['background']:.0%} the right background. "
+        f"Saturation lies {saturation:+.2f} from the artists' own pictures (at most "
+        f"{MOST_SATURATION:+g}); two pictures of one prompt differ by {diversity:.2g} a pixel (at "
+        f"least {LEAST_DIVERSITY:g})."
+    )
+    more = {"saturation": saturation, "diversity": diversity, "near copies": copies}
+    return Measurement(float(np.mean(list(shares.values()))), (note,), {**shares, **more})
+
+
+def measure_compared(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
+    """Part c: RMSE of pixels against the pictures that many calls make, mean over pictures."""
+    from course_utils.evaluation import metrics
+
+    (given,), (value,) = inputs, outputs
+    pixels = pipeline().decode(torch.from_numpy(_latents(value, given["x_T"].shape)))
+    finished = _finished(tuple(given["_texts"]), given["x_T"].tobytes())
+    errors = metrics.rmse(pixels, finished)
+    note = (
+        f"Pixels go from -1 to 1; the finished pictures take {FINISHED_STEPS} calls from the same "
+        f"x_T. The nearest picture has {float(errors.min()):.3f}, the farthest "
+        f"{float(errors.max()):.3f}."
+    )
+    details = {"nearest": float(errors.min()), "farthest": float(errors.max())}
+    return Measurement(float(errors.mean()), (note,), details)
+
+
+# --- what comes from the learner -----------------------------------------------------------------
+
+
+def _question(x_t: Any, t: Any, shape: tuple[int, ...], rows: int) -> tuple[Array, int]:
+    """The arguments of `denoise`, or what is wrong with them."""
+    if not isinstance(x_t, np.ndarray) or x_t.dtype.kind != "f":
+        kind = x_t.dtype if isinstance(x_t, np.ndarray) else type(x_t).__name__
+        raise ValueError(f"x_t is a {kind}; expected a floating-point tensor of shape {shape}")
+    if x_t.shape != shape:
+        raise ValueError(f"x_t has shape {x_t.shape}; expected that of x_T, {shape}")
+    if not np.isfinite(x_t).all():
+        raise ValueError(
+            "x_t holds NaN or infinity. At the last timestep alpha_bar may be exactly 0; look for "
+            "a division by its root, or its logarithm"
+        )
+    times = np.asarray(t)
+    if times.dtype.kind != "i" or times.size == 0 or (times != times.flat[0]).any():
+        raise ValueError(f"t is {t!r}; expected one whole number, the same for all pictures")
+    time = int(times.flat[0])
+    if not 0 <= time < rows:
+        raise ValueError(f"t is {time}; expected a timestep from 0 to {rows - 1}")
+    return x_t, time
+
+
+def _latents(value: Any, shape: tuple[int, ...]) -> Array:
+    """What `sample` gave."""
+    if not isinstance(value, np.ndarray):
+        kind = "nothing" if value is None else f"a {type(value).__name__}"
+        raise Refused(f"sample gives {kind}; expected a tensor of latents, of shape {shape}.")
+    if value.dtype.kind != "f":
+        raise Refused(f"sample gives a tensor of {value.dtype}; expected float32.")
+    if value.shape != shape:
+        raise Refused(f"sample gives shape {value.shape}; expected that of x_T, {shape}.")
+    if not np.isfinite(value).all():
+        share = float(1 - np.isfinite(value).mean())
+        raise Refused(
+            f"sample gives NaN or infinity in {share:.0%} of the latents. At the last timestep "
+            "alpha_bar may be exactly 0; look for a division by its root, or its logarithm."
+        )
+    if np.abs(value).max() > WIDEST:
+        raise Refused(
+            f"sample gives latents up to {np.abs(value).max():.3g}; those of pictures have a "
+            "variance near 1."
+        )
+    return value.astype(np.float32)
+
+
+# --- the challenge -------------------------------------------------------------------------------
+
+CHALLENGE = Challenge(
+    number="02",
+    title="Denoise on a budget",
+    answers=("sample",),
+    setup="import math\n\nimport torch\nfrom torch import Tensor",
+    withheld=("course_utils.samplers", "course_utils.schedules"),
+    pass_points=PASS_POINTS,
+    minutes=75,
+    parts=(
+        Part(
+            id="a",
+            title="an exact denoiser",
+            function="sample",
+            inputs=gaussian_inputs,
+            measure=measure_gaussian,
+            bands=TOY_BANDS,
+            quantity="root mean square error against the exact solution",
+            better="less",
+            advice="Plan with alpha_bar, not with t alone: schedules differ, and so do the "
+            "timesteps that suit them. A step that uses the last two answers of denoise is of "
+            "second order; take care that the first step has no earlier answer, and that the last "
+            "one ends at a clean picture. Then ask which timesteps leave the largest gap.",
+            oracles=gaussian_oracle,
+            limits=LIMITS,
+        ),
+        Part(
+            id="b",
+            title="pictures before the judge",
+            function="sample",
+            inputs=judged_inputs,
+            measure=measure_judged,
+            bands=JUDGE_BANDS,
+            quantity="share of objects, styles and backgrounds that are as asked",
+            better="more",
+            advice="Start at t = 999 from x_T as it is, let the noise level fall with every call, "
+            "and return the picture without noise. If pictures are pale or blotchy, compare "
+            "the deviation of x_t after each step with what alpha_bar says it should be.",
+            oracles=network_oracle,
+            limits=LIMITS,
+        ),
+        Part(
+            id="c",
+            title="near the finished picture",
+            function="sample",
+            inputs=compared_inputs,
+            measure=measure_compared,
+            bands=FINISHED_BANDS,
+            quantity="RMSE of pixels to the finished pictures",
+            better="less",
+            advice="Use all eight calls. Where does a picture change most from one call to the "
+            "next, while much noise is left or at the end? Put your timesteps closer "
+            "together there; even steps in t are not even in noise level. The last call decides "
+            "how much detail is left to guess.",
+            oracles=network_oracle,
+            limits=LIMITS,
+        ),
+    ),
+)
