@@ -43,7 +43,7 @@ def paths(
         alt: what the picture shows.
         width: of a panel, in inches.
     """
-    with canvas(width * len(panels), width + 0.15) as figure:
+    with canvas(width * len(panels), width + 0.3) as figure:
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for ax, (title, path) in zip(axes, panels.items(), strict=True):
             _plane(ax, target)
