@@ -431,10 +431,10 @@ CHALLENGE = Challenge(
             bands=FINISHED_BANDS,
             quantity="RMSE of pixels to the finished pictures",
             better="less",
-            advice="Use all eight calls. Where does a picture change most from one call to the "
-            "next, while much noise is left or at the end? Put your timesteps closer "
-            "together there; even steps in t are not even in noise level. The last call decides "
-            "how much detail is left to guess.",
+            advice="Use all eight calls. What the last call returns is your picture: how far from "
+            "finished is it if that call comes at t = 124, and if it comes at t = 20? Even steps "
+            "in t are not even in noise level. Try even steps in log-SNR, or steps that get "
+            "shorter towards the end.",
             oracles=network_oracle,
             limits=LIMITS,
         ),
