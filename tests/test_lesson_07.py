@@ -324,6 +324,26 @@ def test_a_network_that_does_not_fit_is_refused(tiny_folder: Path, cells: dict[s
 # --- the page ------------------------------------------------------------------------------------
 
 
+def test_the_panel_draws_and_survives_bad_input(cells: dict[str, str], tiny: Pipeline) -> None:
+    asked = []
+
+    def paint(prompts: list[str], seed: int, num_steps: int, guidance_scale: float) -> Any:
+        asked.extend(prompts)
+        options = {"num_steps": num_steps, "guidance_scale": guidance_scale}
+        return draw(prompts, *parts(tiny), seeded(seed), **options)
+
+    names = {"PROMPT": PROMPTS[0], "SEED": 7, "pictures": torch.zeros(1, 3, 64, 64)}
+    names |= {"paint": paint, "pipeline": tiny, "folder": Path("emoji-64")}
+    run_cell(cells["panel"], names)
+    names["steps_box"].value = 2
+    for prompt in ("dog", "", "猫", "word " * 300):
+        names["prompt_box"].value = prompt
+        names["button"].click()
+        assert not names["button"].disabled
+        assert bytes(names["frame"].value).startswith(b"\x89PNG")
+        assert asked[-1] == prompt
+
+
 def test_dot_rows_has_words_and_refuses_nonsense() -> None:
     figure = dot_rows({"d": {"a": [0.1, 0.2], "b": [0.3]}}, alt="two groups", accent="b")
     assert figure.alt == "two groups" and figure.png.startswith(b"\x89PNG")
