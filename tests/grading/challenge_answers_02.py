@@ -147,7 +147,7 @@ WRONG = [
     (
         "cheat: one picture for all noise",
         answer("return solve(x_T * 0, alpha_bar, denoise, planned(alpha_bar))", SOLVER),
-        {"a": (0, ""), "b": (0, "are all but the same"), "c": (1, "")},
+        {"a": (0, ""), "b": (0, "are all but the same"), "c": (2, "")},
     ),
     (
         "cheat: right for Gaussian data only",
