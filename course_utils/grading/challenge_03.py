@@ -47,8 +47,8 @@ IMAGE_WIDTH = 3 * SIDE * SIDE
 BATCH_SIZE = 128
 BATCHES = 120  # that one training may see
 DIM = 64  # of the space where pictures and words meet
-WORLDS = 2
-ROUNDS = 4  # each with new backgrounds
+WORLDS = 3
+ROUNDS = 6  # each with new backgrounds
 BACKGROUND_NAMES = tuple(BACKGROUNDS)
 
 
@@ -602,7 +602,7 @@ CHALLENGE = Challenge(
             inputs=worlds,
             measure=measure_retrieval,
             oracles=oracles,
-            bands=(Band(0.78, 6, "reads"), Band(0.7, 2, "spells"), Band(0.5, 1, "guesses well")),
+            bands=(Band(0.775, 6, "reads"), Band(0.7, 2, "spells"), Band(0.5, 1, "stammers")),
             quantity="share that finds its partner, 0 to 1",
             advice="Use all batches, and print the loss and the temperature as you go. Try a "
             "learning rate three times larger and three times smaller; let it fall to 0 at the "

@@ -46,52 +46,84 @@ def fitted(calls: str = "num_batches", temperature: float = 0.2, value: str = ""
 """
 
 
+LOSS = "(F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2"
+PAIR = "torch.randn(image_width, dim), torch.randn(text_width, dim)"
+
 WRONG = [
     (
-        "one-sided: pictures choose",
-        loss(TABLE + "    return F.cross_entropy(logits, target)"),
-        {"a": (0, "pictures that choose among texts"), "b": (0, "Texts also choose")},
+        "pictures choose; cheat: constant vectors, so that all are equally near",
+        loss(TABLE + "    return F.cross_entropy(logits, target)")
+        | train("    return torch.zeros(image_width, dim), torch.zeros(text_width, dim)"),
+        {
+            "a": (0, "pictures that choose among texts"),
+            "b": (0, "Texts also choose"),
+            "c": (0, "guessing"),
+        },
     ),
     (
-        "one-sided: texts choose",
-        loss(TABLE + "    return F.cross_entropy(logits.T, target)"),
-        {"a": (0, "texts that choose among pictures"), "b": (0, "Pictures also choose")},
+        "texts choose; a training that diverges",
+        loss(TABLE + "    return F.cross_entropy(logits.T, target)")
+        | train(
+            "    return torch.full((image_width, dim), torch.nan), torch.ones(text_width, dim)"
+        ),
+        {
+            "a": (0, "texts that choose among pictures"),
+            "b": (0, "Pictures also choose"),
+            "c": (0, "has diverged"),
+        },
     ),
     (
-        "the sum of both directions",
-        loss(TABLE + "    f = F.cross_entropy\n    return f(logits, target) + f(logits.T, target)"),
-        {"a": (0, "twice the loss"), "b": (0, "twice the loss")},
+        "the sum of both directions; cheat: huge numbers",
+        loss(TABLE + f"    return 2 * {LOSS}")
+        | train("    return 1e30 * torch.ones(image_width, dim), torch.ones(text_width, dim)"),
+        {
+            "a": (0, "twice the loss"),
+            "b": (0, "twice the loss"),
+            "c": (0, "beyond a million"),
+        },
     ),
     (
-        "vectors of any length",
+        "vectors of any length; cheat: learn the first batch by heart",
         loss(
             "    logits = image_features @ text_features.T / log_temperature.exp()\n"
-            "    target = torch.arange(len(logits))\n"
-            "    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2"
+            f"    target = torch.arange(len(logits))\n    return {LOSS}"
+        )
+        | train(
+            "    pairs = batch()\n"
+            "    places = torch.eye(128, dim)\n"
+            "    return tuple(torch.linalg.pinv(pairs[k]) @ places for k in ('images', 'words'))"
         ),
-        {"a": (0, "Scale each one to length 1"), "b": (0, "")},
+        {
+            "a": (0, "Scale each one to length 1"),
+            "b": (0, "Scale each one to length 1"),
+            "c": (0, "At least 0.5 gives 1 points"),
+        },
     ),
     (
-        "scaled along the batch",
+        "scaled along the batch; integers as projections",
         loss(
-            "    images, texts = F.normalize(image_features, dim=0), "
-            "F.normalize(text_features, dim=0)\n"
+            "    images = F.normalize(image_features, dim=0)\n"
+            "    texts = F.normalize(text_features, dim=0)\n"
             "    logits = images @ texts.T / log_temperature.exp()\n"
-            "    target = torch.arange(len(logits))\n"
-            "    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2"
+            f"    target = torch.arange(len(logits))\n    return {LOSS}"
+        )
+        | train(
+            "    return torch.ones(image_width, dim).long(), torch.ones(text_width, dim).long()"
         ),
-        {"a": (0, "scaled along the batch"), "b": (0, "scaled along the batch")},
+        {
+            "a": (0, "scaled along the batch"),
+            "b": (0, "scaled along the batch"),
+            "c": (0, "expected float32"),
+        },
     ),
     (
-        "multiplied by the temperature",
-        loss(
-            TABLE + "    logits = logits * (2 * log_temperature).exp()\n"
-            "    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2"
-        ),
-        {"a": (0, "Divide by it"), "b": (0, "Divide by it")},
+        "multiplied by the temperature; one projection instead of two",
+        loss(TABLE + f"    logits = logits * (2 * log_temperature).exp()\n    return {LOSS}")
+        | train("    return torch.randn(image_width, dim)"),
+        {"a": (0, "Divide by it"), "b": (0, "Divide by it"), "c": (0, "gives no pair")},
     ),
     (
-        "exp as the formula says, and a matrix of the wrong shape",
+        "exp as the formula says; projections turned round",
         {
             "contrastive-loss": HEAD
             + TABLE
@@ -103,14 +135,22 @@ WRONG = [
         {"a": (2, "Full marks"), "b": (0, "infinite in float32"), "c": (0, "expected (768, 64)")},
     ),
     (
-        "a loss for each pair",
-        loss(TABLE + "    return F.cross_entropy(logits, target, reduction='none')"),
-        {"a": (0, "expected one number"), "b": (0, "expected one number")},
+        "a temperature that is clipped as CLIP does it; nothing comes back",
+        loss(
+            TABLE.replace("log_temperature.exp()", "log_temperature.exp().clamp(min=0.01)")
+            + f"    return {LOSS}"
+        )
+        | train("    pass"),
+        {"a": (2, "Full marks"), "b": (0, "At most 0.01 gives 1 points"), "c": (0, "no pair")},
     ),
     (
-        "nothing comes back",
-        loss("    pass") | train("    pass"),
-        {"a": (0, "gives nothing"), "b": (0, "gives nothing"), "c": (0, "gives no pair")},
+        "a loss for each pair; cheat: the refusal of one batch more is swallowed",
+        loss(TABLE + "    return F.cross_entropy(logits, target, reduction='none')")
+        | train(
+            "    try:\n        [batch() for _ in range(num_batches + 1)]\n"
+            f"    except Exception:\n        pass\n    return {PAIR}"
+        ),
+        {"a": (0, "expected one number"), "b": (0, "expected one"), "c": (0, "more than 120")},
     ),
     (
         "an untrained reader",
@@ -127,12 +167,7 @@ WRONG = [
     (
         "a temperature that makes the softmax too sure",
         train(fitted(temperature=0.003)),
-        {"c": (1, "At least 0.7 gives 2 points")},
-    ),
-    (
-        "a learning rate that diverges",
-        train("    return torch.full((image_width, dim), torch.nan), torch.ones(text_width, dim)"),
-        {"c": (0, "has diverged")},
+        {"c": (1, "gives")},
     ),
     (
         "cheat: one batch more than allowed",
@@ -140,38 +175,11 @@ WRONG = [
         {"c": (0, "more than 120 times")},
     ),
     (
-        "cheat: one batch more, and the refusal is swallowed",
-        train(
-            "    try:\n        [batch() for _ in range(num_batches + 1)]\n"
-            "    except Exception:\n        pass\n"
-            "    return torch.randn(image_width, dim), torch.randn(text_width, dim)"
-        ),
-        {"c": (0, "more than 120 times")},
-    ),
-    (
-        "cheat: constant vectors, so that all are equally near",
-        train("    return torch.zeros(image_width, dim), torch.zeros(text_width, dim)"),
-        {"c": (0, "guessing")},
-    ),
-    (
-        "cheat: huge numbers",
-        train("    return 1e30 * torch.ones(image_width, dim), torch.ones(text_width, dim)"),
-        {"c": (0, "beyond a million")},
-    ),
-    (
-        "cheat: learn the first batch by heart",
-        train(
-            "    pairs = batch()\n"
-            "    places = torch.eye(128, dim)\n"
-            "    return tuple(torch.linalg.pinv(pairs[k]) @ places for k in ('images', 'words'))"
-        ),
-        {"c": (0, "At least 0.5 gives 1 points")},
-    ),
-    (
         "cheat: train in another world, from the course's own files",
         train(
             "    from course_utils.grading.challenge_03 import practice\n"
-            "    batch = practice(0).arguments()['batch']\n" + fitted()
+            "    there = practice(0).arguments()\n"
+            "    batch, text_width = there['batch'], there['text_width']\n" + fitted()
         ),
         {"c": (0, "guessing")},
     ),
