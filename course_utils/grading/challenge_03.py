@@ -579,7 +579,7 @@ CHALLENGE = Challenge(
             advice="Scale each vector to length 1, make the (B, B) table of cosines, divide it by "
             "the temperature, and take the cross entropy of the rows and that of the columns. Work "
             "out a batch of two pairs by hand and compare.",
-            limits=Limits(seconds=10.0, megabytes=1500),
+            limits=Limits(seconds=30.0, megabytes=1500),
         ),
         Part(
             id="b",
@@ -593,7 +593,7 @@ CHALLENGE = Challenge(
             advice="Never take exp of a large number. log(sum(exp(x))) is the same as "
             "m + log(sum(exp(x - m))) with m the largest x; torch.logsumexp and F.cross_entropy do "
             "that for you. Clip nothing.",
-            limits=Limits(seconds=10.0, megabytes=1500),
+            limits=Limits(seconds=30.0, megabytes=1500),
         ),
         Part(
             id="c",
@@ -608,7 +608,7 @@ CHALLENGE = Challenge(
             "learning rate three times larger and three times smaller; let it fall to 0 at the "
             "end; start at a temperature at which the softmax is neither flat nor sure. A rotation "
             "of 768 numbers is easily learned by heart: weight decay helps against that.",
-            limits=Limits(seconds=60.0, megabytes=1500, oracle_calls={"batch": BATCHES}),
+            limits=Limits(seconds=180.0, megabytes=1500, oracle_calls={"batch": BATCHES}),
         ),
     ),
 )

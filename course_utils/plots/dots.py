@@ -45,6 +45,7 @@ def dot_rows(
                 _row(ax, row, [float(value) for value in values], colour)
             ax.set(xlabel=xlabel, ylim=(len(names) - 0.5, -0.5))
             ax.set_xlim(0, limit)
+            ax.locator_params(axis="x", nbins=5)
         axes[0].set_yticks(range(len(names)), names)
         for label in axes[0].get_yticklabels():
             label.set(color=INK, weight="bold" if label.get_text() == accent else "normal")

@@ -10,35 +10,29 @@ TABLE = """
     logits = images @ texts.T / log_temperature.exp()
     target = torch.arange(len(logits))
 """
-GUESS = {"train": f"{TRAIN}    return torch.randn(image_width, dim), torch.randn(text_width, dim)"}
 
 
 def loss(body: str) -> dict[str, str]:
-    """A loss, and a training that only guesses, so that the points are those of the loss."""
-    return {"contrastive-loss": HEAD + body} | GUESS
+    return {"contrastive-loss": HEAD + body}
 
 
 def train(body: str) -> dict[str, str]:
-    """A training, under the right loss."""
     return {"train": TRAIN + body}
 
 
-def fitted(calls: str = "num_batches", temperature: float = 0.2, value: str = "") -> str:
-    """A training that works, but for one thing."""
-    value = value or ("contrastive_loss(pairs['images'] @ P, pairs['words'] @ Q, log_temperature)")
+def fitted(temperature: float = 0.2) -> str:
+    """A training that works, at a temperature that stays."""
     return f"""
     torch.manual_seed(0)
     P = (torch.randn(image_width, dim) / image_width**0.5).requires_grad_()
     Q = (torch.randn(text_width, dim) / text_width**0.5).requires_grad_()
     log_temperature = torch.tensor(math.log({temperature}))
     optimizer = torch.optim.AdamW([P, Q], lr=1e-2, weight_decay=1.0)
-    first = batch()
-    pairs = first
-    for step in range({calls}):
+    for step in range(num_batches):
         for group in optimizer.param_groups:
-            group["lr"] = 1e-2 * 0.5 * (1 + math.cos(math.pi * step / ({calls})))
-        pairs = batch() if step else first
-        value = {value}
+            group["lr"] = 1e-2 * 0.5 * (1 + math.cos(math.pi * step / num_batches))
+        pairs = batch()
+        value = contrastive_loss(pairs["images"] @ P, pairs["words"] @ Q, log_temperature)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -153,26 +147,9 @@ WRONG = [
         {"a": (0, "expected one number"), "b": (0, "expected one"), "c": (0, "more than 120")},
     ),
     (
-        "an untrained reader",
-        GUESS,
-        {"a": (2, "Full marks"), "b": (2, "Full marks"), "c": (0, "guessing")},
-    ),
-    (
-        "squared distance in place of the loss",
-        train(
-            fitted(value="(pairs['images'] @ P - pairs['words'] @ Q).square().sum(dim=1).mean()")
-        ),
-        {"c": (0, "At least 0.5 gives 1 points")},
-    ),
-    (
         "a temperature that makes the softmax too sure",
         train(fitted(temperature=0.003)),
         {"c": (1, "gives")},
-    ),
-    (
-        "cheat: one batch more than allowed",
-        train(fitted(calls="num_batches + 1")),
-        {"c": (0, "more than 120 times")},
     ),
     (
         "cheat: train in another world, from the course's own files",
