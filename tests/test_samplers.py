@@ -397,3 +397,18 @@ def test_other_bad_input() -> None:
         ddim_step(noise(), noise(), torch.tensor(0.5), torch.tensor(0.6), eta=1.0)
     with pytest.raises(ValueError, match="steps_offset is 1, which makes the first of 1000"):
         sample(TOY, noise(), NoiseSchedule.linear(steps_offset=1), COND, "ddim", 1000)
+
+
+@pytest.mark.parametrize("num_steps", [10, 20, 25])
+def test_ddim_with_noise_starts_from_pure_noise(num_steps: int) -> None:
+    schedule = NoiseSchedule.scaled_linear(
+        0.00085, 0.012, prediction_type="v_prediction", timestep_spacing="trailing"
+    ).rescale_zero_terminal_snr()
+    x_T = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+
+    def denoiser(x: Tensor, t: Tensor, cond: object) -> Tensor:
+        return torch.zeros_like(x)
+
+    for step in ddim(denoiser, x_T, schedule, None, num_steps, eta=1.0, generator=generator):
+        assert torch.isfinite(step.x).all()

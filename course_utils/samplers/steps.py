@@ -72,7 +72,8 @@ def ddim_step(
         raise ValueError(f"noise is None; expected standard normal noise, because eta is {eta}")
     variance = (1 - alpha_bar_next) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_next)
     sigma = eta * variance**0.5  # eq. 16
-    direction = (1 - alpha_bar_next - sigma**2) ** 0.5 * epsilon  # "direction pointing to x_t"
+    rest = (1 - alpha_bar_next - sigma**2).clamp(min=0)  # from pure noise it may round below 0
+    direction = rest**0.5 * epsilon  # "direction pointing to x_t"
     x_next = alpha_bar_next**0.5 * x0 + direction
     return x_next if noise is None else x_next + sigma * noise
 
