@@ -18,3 +18,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tell a notebook's kernel, before it starts, what the notebook's folder promises."""
     if item.path.suffix == ".ipynb":
         os.environ["COURSE_EXPECT"] = "solved" if "solutions" in item.path.parts else "open"
+    else:
+        os.environ.pop("COURSE_EXPECT", None)

@@ -119,7 +119,7 @@ ALONE = {
 @pytest.mark.parametrize("case", ALONE.values(), ids=list(ALONE))
 def test_what_only_another_process_survives(case: tuple[str, str, str]) -> None:
     source, verdict, words = case
-    (found,) = elsewhere(source).parts
+    (found,) = elsewhere(source, limits=Limits(seconds=90, megabytes=1500)).parts
     assert (found.verdict, found.points) == (verdict, 0), found
     assert words in found.message, found
 
