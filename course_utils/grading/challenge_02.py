@@ -1,9 +1,9 @@
 """Challenge 02, Denoise on a budget: the best picture in eight calls of the network.
 
 The network runs on our side, where its calls are counted. Part a puts a denoiser in its place that
-is exact: for Gaussian data the probability-flow ODE has a solution in closed form, so the error of
-a sampler is known. Part b lets the judge look at pictures. Part c compares pictures with the ones
-that many more calls would have reached from the same noise.
+is exact, for data whose probability-flow ODE is solved to the last digit, so that the error of a
+sampler is known. Part b lets the judge look at pictures. Part c compares pictures with those that
+many more calls would have reached from the same noise.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FINISHED_BANDS = (Band(0.02, 4, "finished"), Band(0.055, 2, "near"), Band(0.11, 
 PASS_POINTS = 7
 MOST_COPIES = 0.7  # share of pictures that may be near copies of a data-set picture
 LEAST_DIVERSITY = 0.008  # deviation of a pixel between two pictures of one prompt
-MOST_SATURATION = 0.2  # above the saturation of the artists' pictures of the same prompts
+MOST_CLIPPED = 0.08  # share of channel values at 0 or 255 above that of the artists' pictures
 
 # --- the sizes -----------------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ def _finished(texts: tuple[str, ...], noise: bytes) -> Tensor:
     return pipeline().decode(sample(denoiser, x_T, schedule, num_steps=FINISHED_STEPS))
 
 
-# --- part a: Gaussian data -----------------------------------------------------------------------
+# --- part a: data with an exact denoiser ---------------------------------------------------------
 
 
 @functools.lru_cache
@@ -159,61 +159,88 @@ def tables() -> tuple[Array, ...]:
     return tuple(each.alpha_bar.numpy() for each in (pipeline().schedule, *others))
 
 
-def gaussian_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
-    """One call for each schedule, each with Gaussian data of its own mean and deviations."""
+def exact_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
+    """One call for each schedule. Every number of a picture is drawn from one of two Gaussians.
+
+    With one Gaussian the denoiser would be a straight line, which two questions give away.
+    """
     found = []
     shape = latent_shape()
+    size = int(np.prod(shape))
     for alpha_bar in tables():
-        deviation = random.permutation(np.geomspace(0.3, 1.5, int(np.prod(shape)))).reshape(shape)
+        deviation = random.permutation(np.geomspace(0.3, 1.2, 2 * size)).reshape(2, *shape)
+        apart = random.permutation(np.linspace(0.3, 1.2, size)).reshape(shape)
+        middle = random.normal(0, 0.4, shape)
         found.append(
             {
                 "x_T": random.standard_normal((TOY_PICTURES, *shape)).astype(np.float32),
                 "alpha_bar": alpha_bar,
-                "_mean": random.normal(0, 0.5, shape),
+                "_mean": np.stack([middle - apart / 2, middle + apart / 2]),
                 "_deviation": deviation,
+                "_weight": random.uniform(0.25, 0.75, shape),
             }
         )
     return found
 
 
-def gaussian_x0(given: Mapping[str, Any], x_t: Array, t: int) -> Array:
-    """E[x_0 | x_t] for Gaussian data: its mean, and the share of the deviation that is signal."""
+def _parts_at(given: Mapping[str, Any], alpha_bar: float) -> tuple[Array, Array, Array]:
+    """Weights, means and variances of the two Gaussians at a noise level, `(2, 1, C, h, w)`."""
+    weight = np.stack([given["_weight"], 1 - given["_weight"]])[:, None]
+    variance = alpha_bar * given["_deviation"][:, None] ** 2 + 1 - alpha_bar
+    return weight, alpha_bar**0.5 * given["_mean"][:, None], variance
+
+
+def exact_x0(given: Mapping[str, Any], x_t: Array, t: int) -> Array:
+    """E[x_0 | x_t]: what each Gaussian expects, weighted by how likely x_t comes from it."""
     alpha_bar = float(given["alpha_bar"][t])
-    mean, variance = given["_mean"], given["_deviation"] ** 2
-    gain = alpha_bar**0.5 * variance / (alpha_bar * variance + 1 - alpha_bar)
-    found: Array = mean + gain * (x_t - alpha_bar**0.5 * mean)
+    weight, mean, variance = _parts_at(given, alpha_bar)
+    logits = np.log(weight / variance**0.5) - (x_t - mean) ** 2 / (2 * variance)
+    share = np.exp(logits - logits.max(axis=0))
+    share /= share.sum(axis=0)
+    gain = alpha_bar**0.5 * given["_deviation"][:, None] ** 2 / variance
+    found: Array = (share * (given["_mean"][:, None] + gain * (x_t - mean))).sum(axis=0)
     return found
 
 
-def gaussian_end(given: Mapping[str, Any]) -> Array:
+def exact_end(given: Mapping[str, Any]) -> Array:
     """Where the probability-flow ODE leads from x_T.
 
-    It keeps the number of deviations that a value lies from the mean, because x_t is Gaussian for
-    each t, with mean sqrt(alpha_bar) * mean and variance alpha_bar * deviation^2 + 1 - alpha_bar.
+    Its paths do not cross, so in one dimension the share of the distribution that lies below x_t
+    stays what it was at the start: x_0 is the value that has the same share below it.
     """
-    alpha_bar = float(given["alpha_bar"][-1])
-    mean, deviation = given["_mean"], given["_deviation"]
-    spread = np.sqrt(alpha_bar * deviation**2 + 1 - alpha_bar)
-    found: Array = mean + deviation * (given["x_T"] - alpha_bar**0.5 * mean) / spread
-    return found
+
+    def below(x: Array, alpha_bar: float) -> Array:
+        weight, mean, variance = _parts_at(given, alpha_bar)
+        score = torch.from_numpy((x - mean) / variance**0.5)
+        found: Array = (weight * torch.special.ndtr(score).numpy()).sum(axis=0)
+        return found
+
+    x_T = given["x_T"].astype(np.float64)
+    share = below(x_T, float(given["alpha_bar"][-1]))
+    low, high = np.full_like(x_T, -20.0), np.full_like(x_T, 20.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        under = below(middle, 1.0) < share
+        low, high = np.where(under, middle, low), np.where(under, high, middle)
+    return (low + high) / 2
 
 
-def gaussian_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
-    """`denoise` for Gaussian data."""
+def exact_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
+    """`denoise` for these data."""
 
     def denoise(x_t: Any, t: Any) -> Array:
         x, time = _question(x_t, t, given["x_T"].shape, len(given["alpha_bar"]))
-        return gaussian_x0(given, x.astype(np.float64), time).astype(np.float32)
+        return exact_x0(given, x.astype(np.float64), time).astype(np.float32)
 
     return {"denoise": denoise}
 
 
-def measure_gaussian(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
-    """Part a: root mean square error against the closed form, mean over the schedules."""
+def measure_exact(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
+    """Part a: root mean square error against the exact solution, mean over the schedules."""
     errors = []
     for given, value in zip(inputs, outputs, strict=True):
         found = _latents(value, given["x_T"].shape)
-        errors.append(float(np.sqrt(np.mean((found - gaussian_end(given)) ** 2))))
+        errors.append(float(np.sqrt(np.mean((found - exact_end(given)) ** 2))))
     note = (
         f"It was {min(errors):.3g} for the best and {max(errors):.3g} for the worst of "
         f"{len(errors)} noise schedules."
@@ -284,6 +311,7 @@ def measure_judged(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     }
     real = scene().render_pairs(asked[:, :2], asked[:, 2])
     saturation = float((values["saturation"] - metrics.saturation(real)).mean())
+    clipped = float((values["clipped"] - metrics.clipped_share(real)).mean())
     diversity = float(metrics.pixel_diversity(pixels.unflatten(0, (-1, SEEDS))).mean())
     copies = float(values["near_copy"].float().mean())
     if copies > MOST_COPIES:
@@ -299,20 +327,26 @@ def measure_judged(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
             f"in x_T: a pixel differs by {diversity:.2g}, and at least {LEAST_DIVERSITY:g} is "
             "expected. Start every picture from its own x_T."
         )
-    if saturation > MOST_SATURATION:
+    if clipped > MOST_CLIPPED:
         raise Refused(
-            f"The pictures are too colourful: their saturation lies {saturation:.2f} above that of "
-            f"the artists' own pictures, and at most {MOST_SATURATION:g} is expected. A weight "
-            "that is too large at the end makes latents too large."
+            "The pictures are oversaturated: the share of their colour values that are as dark or "
+            f"as bright as can be lies {clipped:.1%} above that of the artists' own pictures, and "
+            f"at most {MOST_CLIPPED:.0%} is expected. Blotches of pure colour come from too few "
+            "calls, or from latents that are too large at the end."
         )
     note = (
         f"Of {len(pixels)} pictures {shares['object']:.0%} show the right object, "
         f"{shares['style']:.0%} the right style, {shares['background']:.0%} the right background. "
-        f"Saturation lies {saturation:+.2f} from the artists' own pictures (at most "
-        f"{MOST_SATURATION:+g}); two pictures of one prompt differ by {diversity:.2g} a pixel (at "
-        f"least {LEAST_DIVERSITY:g})."
+        f"Against the artists' own pictures, saturation lies {saturation:+.2f} off, and the share "
+        f"of values at the end of the scale {clipped:+.1%} (at most {MOST_CLIPPED:+.0%}); two "
+        f"pictures of one prompt differ by {diversity:.2g} a pixel (at least {LEAST_DIVERSITY:g})."
     )
-    more = {"saturation": saturation, "diversity": diversity, "near copies": copies}
+    more = {
+        "saturation": saturation,
+        "clipped": clipped,
+        "diversity": diversity,
+        "near copies": copies,
+    }
     return Measurement(float(np.mean(list(shares.values()))), (note,), {**shares, **more})
 
 
@@ -395,8 +429,8 @@ CHALLENGE = Challenge(
             id="a",
             title="an exact denoiser",
             function="sample",
-            inputs=gaussian_inputs,
-            measure=measure_gaussian,
+            inputs=exact_inputs,
+            measure=measure_exact,
             bands=TOY_BANDS,
             quantity="root mean square error against the exact solution",
             better="less",
@@ -404,7 +438,7 @@ CHALLENGE = Challenge(
             "timesteps that suit them. A step that uses the last two answers of denoise is of "
             "second order; take care that the first step has no earlier answer, and that the last "
             "one ends at a clean picture. Then ask which timesteps leave the largest gap.",
-            oracles=gaussian_oracle,
+            oracles=exact_oracle,
             limits=LIMITS,
         ),
         Part(

@@ -72,7 +72,7 @@ WRONG = [
     (
         "one call",
         answer("return denoise(x_T, 999)"),
-        {"a": (0, "against the exact solution"), "c": (0, "to the finished pictures")},
+        {"a": (0, "against the exact"), "b": (0, "oversaturated"), "c": (0, "to the finished")},
     ),
     (
         "DDIM with even steps",
@@ -164,7 +164,7 @@ WRONG = [
             "spread = (end * variance + 1 - end).clamp(min=1e-6).sqrt()\n"
             "return mean + variance.clamp(min=0).sqrt() * (x_T - end**0.5 * mean) / spread"
         ),
-        {"a": (4, "Full marks"), "b": (1, ""), "c": (0, "")},
+        {"a": (1, "against the exact solution"), "b": (0, ""), "c": (0, "")},
     ),
 ]
 
