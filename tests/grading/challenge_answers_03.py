@@ -155,8 +155,11 @@ WRONG = [
         "cheat: train in another world, from the course's own files",
         train(
             "    from course_utils.grading.challenge_03 import practice\n"
-            "    there = practice(0).arguments()\n"
-            "    batch, text_width = there['batch'], there['text_width']\n" + fitted()
+            "    there = practice(0).arguments()['batch']\n"
+            "    pairs = [there() for _ in range(20)]\n"
+            "    images, words = (torch.cat([p[k] for p in pairs]) for k in ('images', 'words'))\n"
+            "    Q = torch.randn(text_width, dim)\n"
+            "    return torch.linalg.pinv(images) @ words @ Q, Q"
         ),
         {"c": (0, "guessing")},
     ),
