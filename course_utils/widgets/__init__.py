@@ -1,0 +1,37 @@
+"""Interactive views of the course: play with a model instead of reading about it.
+
+    from course_utils.widgets import ForwardNoising
+    ForwardNoising()
+
+Each view works in JupyterLab and in a Voila page (`course demo`), by mouse or keyboard, and leaves
+a picture with its words behind where there is no kernel. Names load on first use.
+
+    ForwardNoising      drown a picture in noise, timestep by timestep
+    DenoisingPlayer     watch a picture come out of noise; mail it to a friend as one HTML file
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .forward import ForwardNoising
+    from .player import DenoisingPlayer
+
+__all__ = ["DenoisingPlayer", "ForwardNoising"]
+
+_HOMES = {
+    "DenoisingPlayer": "player",
+    "ForwardNoising": "forward",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,488 @@
+"""`View`, what every interactive view is made of, and how to write one.
+
+A view is one widget: a tree of *parts* (controls, pictures, charts; see `_parts`), drawn by
+`_base.js` as plain HTML with native controls, so that keyboard and screen reader work as on any
+page. Python keeps the state of each part and never touches HTML:
+
+    class Doubler(View):
+        label = "A number and its double"
+
+        def __init__(self):
+            super().__init__(column(slider("n", "number n", 0, 9, value=2), note("out", "twice n")))
+            self.on("n", self.update)  # called with the new value; quick work only
+            self.update(self["n"])
+
+        def update(self, n):
+            self.put("out", text=f"{2 * n}")
+
+What takes longer than a moment goes into a worker thread:
+
+    def draw(self, _):
+        def work(report, cancelled):          # in the worker thread, under torch.no_grad
+            for k, step in enumerate(steps, 1):
+                report(k / n, f"step {k} of {n}")   # ends the work if it was cancelled
+            return picture
+        self.busy(work, done=lambda picture: self.show("picture", picture, alt="a cat"))
+
+Rules: handlers and `done` run under the view's lock; a handler's exception, and that of a worker,
+is shown in the page with role="alert" and kept in `error`. Values that the learner may get wrong
+are answered with `say(sentence, "warning")`. A part of your own: class attribute `js`, see
+`_base.js`. `self["name"]` is a control's value; setting it calls no handler.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import anywidget
+import traitlets
+
+from course_utils.widgets._parts import Box, Part, clean_value, parts_of, tree_of
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from course_utils.pipeline import Pipeline
+
+HERE = Path(__file__).parent
+BASE_JS = (HERE / "_base.js").read_text(encoding="utf-8")
+BASE_CSS = (HERE / "_base.css").read_text(encoding="utf-8")
+MAX_UPLOAD = 64 * 2**20  # bytes of a file; a photograph of 49 megapixels has about 20 MiB
+REPORT_EVERY = 0.08  # seconds between two messages on progress: a page shows no more
+# Hold this while a network that others share is changed, for instance has its layers hooked.
+NETWORKS = threading.RLock()
+
+Report = Callable[..., None]
+Work = Callable[[Report, Callable[[], bool]], Any]
+Kind = Literal["note", "warning", "error"]
+
+
+class Cancelled(Exception):
+    """Raised by `report` in a worker whose work is no longer wanted."""
+
+
+class View(anywidget.AnyWidget):
+    """One interactive view; the module says how to write one.
+
+    Args:
+        *nodes: what the view consists of, from top to bottom: parts and boxes of parts.
+
+    Attributes:
+        label: what the view is called, above it and by a screen reader.
+        js: source of further kinds of parts: `KINDS.name = (part, view) => ...`.
+        css: further style rules; begin each with `.sn-view`.
+        error: the last exception of a handler or worker, None if there was none.
+    """
+
+    label = "A view"
+    js = ""
+    css = ""
+    _esm = BASE_JS
+    _css = BASE_CSS
+
+    tree = traitlets.Dict().tag(sync=True)
+    title = traitlets.Unicode().tag(sync=True)
+    status = traitlets.Dict().tag(sync=True)
+    progress = traitlets.Dict().tag(sync=True)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        if "js" in cls.__dict__:
+            cls._esm = BASE_JS.replace("// PARTS OF THE VIEW", cls.js)
+        if "css" in cls.__dict__:
+            cls._css = BASE_CSS + cls.css
+        super().__init_subclass__(**options)
+
+    def __init__(self, *nodes: Part | Box) -> None:
+        self.error: BaseException | None = None
+        self._lock = threading.RLock()
+        self._handlers: dict[str, list[tuple[Callable[[Any], object], bool]]] = {}
+        self._uploads: dict[tuple[str, str], list[bytes]] = {}
+        self._worker = _Worker(self)
+        root = Box("column", nodes)
+        self._parts = {part.name: part for part in parts_of(root)}
+        state = {f"p_{part.name}": traitlets.Dict(part.state) for part in self._parts.values()}
+        self.add_traits(**{name: trait.tag(sync=True) for name, trait in state.items()})
+        super().__init__(
+            tree=tree_of(root),
+            title=self.label,
+            status={"text": "", "kind": "note"},
+            progress={"running": False, "fraction": 0.0, "text": ""},
+        )
+        self.on_msg(self._receive)
+
+    # --- parts -------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of a control, the state `value` of any part."""
+        return self.part(name)["value"]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Move a control; no handler is called."""
+        self.put(name, value=clean_value(self.part(name), value))
+
+    def part(self, name: str) -> dict[str, Any]:
+        """The state of a part. Change it with `put`.
+
+        Raises:
+            KeyError: there is no such part.
+        """
+        if name not in self._parts:
+            raise KeyError(f"there is no part {name!r}; expected one of {', '.join(self._parts)}")
+        return getattr(self, f"p_{name}")
+
+    def put(self, name: str, **changes: Any) -> None:
+        """Change the state of a part (its label, value, text, png, disabled, hidden, ...)."""
+        with self._lock:
+            setattr(self, f"p_{name}", {**self.part(name), **changes})
+
+    def show(
+        self, name: str, pixels: Tensor | Image.Image | bytes, alt: str, caption: str | None = None
+    ) -> None:
+        """Put a picture into a part of kind picture.
+
+        Args:
+            pixels: (3, H, W) in [-1, 1], a Pillow picture, or the bytes of a PNG.
+            alt: what it shows, for those who do not see it.
+            caption: the line below it; None leaves it as it is.
+        """
+        changes: dict[str, Any] = {"png": as_png(pixels), "alt": alt}
+        if caption is not None:
+            changes["caption"] = caption
+        self.put(name, **changes)
+
+    def on(self, name: str, handler: Callable[[Any], object], final: bool = False) -> None:
+        """Call `handler(value)` when the learner moves a control or presses a button.
+
+        Args:
+            final: only when the value stands: a slider let go, Enter in a text field. Otherwise
+                also on the way; values that come faster than the handler works are left out, the
+                last one never.
+        """
+        self.part(name)
+        self._handlers.setdefault(name, []).append((handler, final))
+
+    # --- telling -----------------------------------------------------------------------------
+
+    def say(self, text: str, kind: Kind = "note") -> None:
+        """Put a sentence into the line below the view; an empty one clears it.
+
+        A screen reader reads a note when it is idle, a warning or an error at once.
+        """
+        with self._lock:
+            self.status = {"text": text, "kind": kind}
+
+    def fail(self, error: BaseException) -> None:
+        """Keep an exception that nobody expected and show it."""
+        self.error = error
+        text = "".join(traceback.format_exception(error))
+        with self._lock:
+            self.status = {
+                "text": f"{type(error).__name__}: {error}",
+                "kind": "error",
+                "details": text,
+            }
+
+    def describe(self) -> str:
+        """The present state in words: the alt text of the fallback picture."""
+        words = [f"{self.label}."]
+        for part in map(self.part, self._parts):
+            text = part.get("alt") or part.get("text") or ""
+            if part["kind"] in {"picture", "chart", "note"} and text and not part.get("hidden"):
+                words.append(f"{part['label']}: {text}".rstrip(".") + ".")
+            for item in part.get("items", ()):
+                words.append(f"{part['label']}: {item.get('alt', '')}".rstrip(".") + ".")
+        return " ".join(words)
+
+    def fallback(self) -> bytes:
+        """PNG of the present state, for pages without a kernel: GitHub, nbconvert, PDF."""
+        from course_utils.widgets._sheet import sheet
+
+        shown = [part for part in map(self.part, self._parts) if not part.get("hidden")]
+        return sheet(self.label, shown)
+
+    def __repr__(self) -> str:
+        return self.describe()
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict]:
+        view = {"version_major": 2, "version_minor": 1, "model_id": self.model_id}
+        words = self.describe()
+        data = {
+            "application/vnd.jupyter.widget-view+json": view,
+            "image/png": base64.b64encode(self.fallback()).decode(),
+            "text/plain": words,
+        }
+        return data, {"image/png": {"alt": words}}
+
+    # --- computing ---------------------------------------------------------------------------
+
+    def busy(
+        self,
+        work: Work,
+        *,
+        done: Callable[[Any], object] | None = None,
+        text: str = "computing",
+        cancel: bool = True,
+        quiet: bool = False,
+        stopped: Callable[[], object] | None = None,
+    ) -> None:
+        """Run `work(report, cancelled)` in the view's worker thread, under `torch.no_grad`.
+
+        Args:
+            work: `report(fraction, text)` shows how far it is (fraction None: not known) and
+                raises `Cancelled` when the work is no longer wanted; `cancelled()` only asks.
+            done: called with what `work` returned, under the lock, unless it was cancelled.
+            text: what the progress line says at first.
+            cancel: what becomes of work that is running: cancelled, or finished first. Of work
+                that waits only the last is kept either way.
+            quiet: show no progress, for work that is over before one could read it.
+            stopped: called when this work was cancelled, under the lock.
+        """
+        self._worker.start(_Job(work, done, stopped, text, quiet), cancel)
+
+    def stop(self) -> None:
+        """Cancel what is being computed."""
+        self._worker.cancel()
+
+    @property
+    def working(self) -> bool:
+        """Whether something is being computed or waits for it."""
+        return self._worker.working
+
+    def wait(self, seconds: float = 60.0) -> None:
+        """Wait until nothing is being computed.
+
+        Raises:
+            TimeoutError: it takes longer than `seconds`.
+        """
+        if not self._worker.idle.wait(seconds):
+            raise TimeoutError(f"{self.label} still computes after {seconds:g} seconds")
+
+    def close(self) -> None:
+        """Stop computing, forget the handlers, and take the view off the page."""
+        self._worker.close()
+        self._handlers.clear()
+        self._uploads.clear()
+        super().close()
+
+    # --- from the page -----------------------------------------------------------------------
+
+    def set_state(self, sync_data: dict) -> None:
+        """What a page sends; it may come in another thread than ours."""
+        with self._lock:
+            super().set_state(sync_data)
+
+    def _receive(self, _: object, content: dict[str, Any], buffers: list[Any]) -> None:
+        """One message of a page: controls that moved, or a piece of a file."""
+        kind, answer = content.get("type"), {"type": "ack", "view": content.get("view")}
+        try:
+            if kind == "set":
+                for item in content["items"]:
+                    self._moved(item["name"], item["value"], bool(item.get("final")))
+            elif kind == "upload":
+                self._piece(content, bytes(buffers[0]) if buffers else b"")
+            elif kind == "stop":
+                self.stop()
+        except Exception as error:
+            self.fail(error)
+        finally:
+            self.send(answer)  # the page sends what moved meanwhile only now
+
+    def _moved(self, name: str, value: Any, final: bool = True) -> None:
+        """A control has a new value: keep it, then call its handlers."""
+        with self._lock:
+            part = self.part(name)
+            value = clean_value(part, value)
+            if part.get("value") != value:
+                self.put(name, value=value)
+            for handler, only_final in tuple(self._handlers.get(name, ())):
+                if final or not only_final:
+                    handler(value)
+
+    def _piece(self, content: dict[str, Any], data: bytes) -> None:
+        """A piece of a file; with the last one the handlers are called with (bytes, file name)."""
+        name, key = content["name"], (content["name"], str(content.get("view")))
+        if content["index"] == 0:
+            self._uploads[key] = []
+        pieces = self._uploads.setdefault(key, [])
+        pieces.append(data)
+        if sum(map(len, pieces)) > MAX_UPLOAD:
+            del self._uploads[key]
+            self.say(f"The file has more than {MAX_UPLOAD // 2**20} MiB; choose a smaller one.")
+        elif content["index"] == content["count"] - 1:
+            whole = (b"".join(self._uploads.pop(key)), str(content.get("file", "")))
+            with self._lock:
+                self.put(name, file=whole[1])
+                for handler, _ in tuple(self._handlers.get(name, ())):
+                    handler(whole)
+
+
+class _Job:
+    """Work for the worker thread, and whether it is still wanted."""
+
+    def __init__(
+        self,
+        work: Work,
+        done: Callable[[Any], object] | None,
+        stopped: Callable[[], object] | None,
+        text: str,
+        quiet: bool,
+    ) -> None:
+        self.work, self.done, self.stopped, self.text = work, done, stopped, text
+        self.quiet, self.cancelled = quiet, threading.Event()
+
+
+class _Worker:
+    """One thread a view, started with its first work: runs the last job that was handed in."""
+
+    def __init__(self, view: View) -> None:
+        self.view, self.idle = view, threading.Event()
+        self.idle.set()
+        self._more = threading.Condition()
+        self._next: _Job | None = None
+        self._now: _Job | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def working(self) -> bool:
+        return not self.idle.is_set()
+
+    def start(self, job: _Job, cancel: bool) -> None:
+        with self._more:
+            if self._closed:
+                return
+            if cancel and self._now is not None:
+                self._now.cancelled.set()
+            self._next = job
+            self.idle.clear()
+            if self._thread is None:
+                name = f"view: {self.view.label}"
+                self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+                self._thread.start()
+            self._more.notify()
+
+    def cancel(self) -> None:
+        with self._more:
+            waiting, self._next = self._next, None
+            if self._now is not None:
+                self._now.cancelled.set()
+            elif waiting is not None:
+                self.idle.set()
+
+    def close(self) -> None:
+        self.cancel()
+        with self._more:
+            self._closed = True
+            self._more.notify()
+            thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=5)
+
+    def _loop(self) -> None:
+        while True:
+            with self._more:
+                while self._next is None and not self._closed:
+                    self._more.wait()
+                if self._closed:
+                    return
+                self._now, self._next = self._next, None
+            assert self._now is not None
+            try:
+                self._run(self._now)
+            except Exception as error:  # shown and kept: the thread goes on for the next work
+                self._fail(error)
+            with self._more:
+                self._now = None
+                if self._next is None:
+                    self._progress(False, 0.0, "")
+                    self.idle.set()
+
+    def _run(self, job: _Job) -> None:
+        import torch
+
+        last = 0.0
+
+        def report(fraction: float | None = None, text: str | None = None) -> None:
+            nonlocal last
+            if job.cancelled.is_set():
+                raise Cancelled
+            now = time.monotonic()
+            if not job.quiet and now - last >= REPORT_EVERY:
+                last = now
+                self._progress(True, fraction, job.text if text is None else text)
+
+        if not job.quiet:
+            self._progress(True, None, job.text)
+        try:
+            with torch.no_grad():
+                result = job.work(report, job.cancelled.is_set)
+        except Cancelled:
+            job.cancelled.set()
+        with self.view._lock:
+            if not job.cancelled.is_set():
+                if job.done is not None:
+                    job.done(result)
+            elif job.stopped is not None:
+                job.stopped()
+
+    def _progress(self, running: bool, fraction: float | None, text: str) -> None:
+        if self._closed:
+            return
+        with self.view._lock:
+            self.view.progress = {"running": running, "fraction": fraction, "text": text}
+
+    def _fail(self, error: Exception) -> None:
+        if not self._closed:
+            self.view.fail(error)
+
+
+def as_png(pixels: Tensor | Image.Image | bytes) -> bytes:
+    """The bytes of a PNG file.
+
+    Args:
+        pixels: (3, H, W) in [-1, 1], a Pillow picture, or the bytes themselves.
+    """
+    if isinstance(pixels, bytes):
+        return pixels
+    import io
+
+    from PIL import Image
+
+    from course_utils.images import to_pil
+
+    image = pixels if isinstance(pixels, Image.Image) else to_pil(pixels)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+MOST_LETTERS = 400  # of a prompt whose words are looked up: the model reads far fewer
+
+
+def prompt_notes(pipeline: Pipeline, prompt: str) -> str:
+    """What course_utils has to say on a prompt before it is drawn, as sentences; often nothing.
+
+    An empty prompt, words that the model does not see, words that it does not know with known
+    ones near them.
+
+    Raises:
+        TypeError, ValueError: the prompt is no text.
+    """
+    from course_utils.pipeline import check_prompt
+
+    check_prompt(prompt)
+    notes = pipeline.notes(prompt[:MOST_LETTERS])
+    if len(prompt) > MOST_LETTERS:
+        room = pipeline.tokenizer.model_max_length - 2
+        notes = [
+            f"the prompt has {len(prompt):,} letters, and the model reads its first {room} tokens",
+            *(note for note in notes if "does not see" not in note),
+        ]
+    return " ".join(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in notes)
