@@ -1,0 +1,308 @@
+"""Near-identical answers, for a person to look at: a likeness is a question, never a verdict.
+
+An answer becomes a row of tokens that keeps its structure and forgets what is quickly changed:
+comments, blank lines, docstrings, annotations, and all names that the answer itself gives. Runs of
+`RUN` tokens are hashed, and winnowing keeps some of the hashes in such a way that two answers that
+share a run of `RUN + WINDOW - 1` tokens share a fingerprint, wherever it stands. What stands in the
+template, and what much of the class has written too, counts for nothing.
+
+Source: Schleimer, Wilkerson, Aiken 2003, "Winnowing: local algorithms for document fingerprinting",
+section 3 and algorithm 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import hashlib
+import itertools
+import keyword
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RUN = 14  # tokens; a shorter run is shared by chance
+WINDOW = 8  # of that many runs in a row at least one is kept
+LEAST = 12  # fingerprints that two answers must share beyond template and class
+SHARE = 0.6  # of the smaller answer's fingerprints
+COMMON = 0.25  # of the class: what more students have written is common knowledge
+FEW = 10  # students; what no more of them share is not common knowledge
+MOST_TOKENS = 20_000  # of an answer; what comes after them is not compared
+
+Token = tuple[str, int]  # what it says, and its line
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Two answers that share much.
+
+    Attributes:
+        first, second: whose.
+        cell: the cell in which they do; "" for all cells together.
+        share: of the fingerprints of the smaller answer, those that the other has too, 0 to 1.
+        identical: nothing but names, comments and layout differs.
+        lines: for each of the two, by cell, the numbers of the lines that they share, from 1.
+    """
+
+    first: str
+    second: str
+    cell: str
+    share: float
+    identical: bool
+    lines: tuple[Mapping[str, frozenset[int]], Mapping[str, frozenset[int]]]
+
+
+def compare(answers: Mapping[str, Mapping[str, str]], given: Iterable[str] = ()) -> list[Alike]:
+    """Find pairs of answers that share much.
+
+    Args:
+        answers: for each student source by cell id; of one challenge.
+        given: sources that everybody has, such as the template's cells and the lessons'.
+
+    Returns:
+        One entry for a pair, the most alike first.
+    """
+    names = sorted(answers)
+    cells = sorted({cell for answer in answers.values() for cell in answer})
+    trees = {name: _rows(answers[name], text=False) for name in names}
+    # A source that Python can't parse is compared as text, with the text of all others.
+    broken = {name for name, rows in trees.items() if None in rows.values()}
+    found: dict[tuple[str, str], Alike] = {}
+    for text in (False, True) if broken else (False,):
+        rows = {name: _rows(answers[name], text) for name in names} if text else trees
+        handed_out = [_rows({"": source}, text)[""] for source in given]
+        known = {run for row in handed_out if row is not None for run in row.runs}
+        for cell in ["", *cells] if len(cells) > 1 else [""]:
+            units = {name: _unit(rows[name], cell) for name in names}
+            for pair in _pairs(units, known, broken if text else None):
+                before = found.get((pair.first, pair.second))
+                if before is None or _strength(pair) > _strength(before):
+                    found[pair.first, pair.second] = pair
+    return sorted(found.values(), key=lambda p: (*(-x for x in _strength(p)), p.first, p.second))
+
+
+def groups(pairs: Iterable[Alike]) -> list[tuple[str, ...]]:
+    """Students whose answers are alike, directly or through others; the largest group first."""
+    of: dict[str, set[str]] = {}
+    for pair in pairs:
+        joined = of.get(pair.first, {pair.first}) | of.get(pair.second, {pair.second})
+        for name in joined:
+            of[name] = joined
+    different = {id(group): group for group in of.values()}.values()
+    return sorted((tuple(sorted(g)) for g in different), key=lambda g: (-len(g), g))
+
+
+# --- fingerprints --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One source: its tokens, and a number for each run of them."""
+
+    tokens: tuple[Token, ...]
+    runs: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tokens: list[Token]) -> _Row:
+        words = [said.encode("utf-8", "replace") for said, _ in tokens]
+        starts = range(len(words) - RUN + 1)
+        return cls(tuple(tokens), tuple(_number(words[i : i + RUN]) for i in starts))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(said for said, _ in self.tokens)
+
+    def winnowed(self) -> set[int]:
+        """The least number of each window."""
+        starts = range(max(len(self.runs) - WINDOW + 1, min(len(self.runs), 1)))
+        return {min(self.runs[i : i + WINDOW]) for i in starts}
+
+    def lines(self, runs: set[int]) -> frozenset[int]:
+        """The lines that these runs cover."""
+        starts = [i for i, run in enumerate(self.runs) if run in runs]
+        return frozenset(line for i in starts for _, line in self.tokens[i : i + RUN])
+
+
+Unit = Mapping[str, _Row]  # what is compared at once: one cell, or all of an answer
+
+
+def _rows(sources: Mapping[str, str], text: bool) -> dict[str, _Row | None]:
+    """By cell; None where the source can't be parsed."""
+    read = text_tokens if text else tree_tokens
+    tokens = {cell: read(source) for cell, source in sources.items()}
+    return {cell: None if row is None else _Row.of(row) for cell, row in tokens.items()}
+
+
+def _number(words: Sequence[bytes]) -> int:
+    """The same in every process, unlike `hash`."""
+    digest = hashlib.blake2b(b"\x1f".join(words), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _unit(rows: Mapping[str, _Row | None], cell: str) -> Unit:
+    return {name: row for name, row in rows.items() if row and cell in ("", name)}
+
+
+def _strength(pair: Alike) -> tuple[float, ...]:
+    """All cells together say more than one of them that is as much alike."""
+    return pair.identical, pair.share, pair.cell == ""
+
+
+def _pairs(units: Mapping[str, Unit], known: set[int], only: set[str] | None) -> Iterator[Alike]:
+    """Units that share enough; with `only`, pairs in which one of these takes part."""
+    names = [name for name, unit in units.items() if any(row.runs for row in unit.values())]
+    runs = {name: {r for row in units[name].values() for r in row.runs} - known for name in names}
+    count = Counter(itertools.chain.from_iterable(runs.values()))
+    most = max(FEW, COMMON * len(names))
+    common = {run for run, students in count.items() if students > most}
+    kept = {name: runs[name] - common for name in names}
+    prints = {
+        name: set().union(*(row.winnowed() for row in units[name].values())) & kept[name]
+        for name in names
+    }
+    twice = (run for name in names for run in prints[name] if count[run] > 1)
+    column = {run: i for i, run in enumerate(dict.fromkeys(twice))}
+    table = np.zeros((len(names), len(column)), dtype=np.float32)
+    for i, name in enumerate(names):
+        table[i, [column[run] for run in prints[name] if run in column]] = 1
+    shared = table @ table.T
+    sizes = np.array([len(prints[name]) for name in names])
+    smaller = np.maximum(np.minimum(sizes[:, None], sizes[None, :]), 1)
+    share = shared / smaller
+    alike = np.triu((shared >= LEAST) & (share >= SHARE), 1)
+    for i, j in zip(*np.nonzero(alike), strict=True):
+        first, second = names[i], names[j]
+        if only is None or only & {first, second}:
+            one, other = units[first], units[second]
+            same = _words(one) == _words(other)
+            both = kept[first] & kept[second]
+            cells = set(one) | set(other)
+            yield Alike(
+                first,
+                second,
+                cells.pop() if len(cells) == 1 else "",
+                1.0 if same else float(share[i, j]),
+                same,
+                (_lines(one, both), _lines(other, both)),
+            )
+
+
+def _words(unit: Unit) -> dict[str, tuple[str, ...]]:
+    return {cell: row.words for cell, row in unit.items()}
+
+
+def _lines(unit: Unit, runs: set[int]) -> dict[str, frozenset[int]]:
+    return {cell: row.lines(runs) for cell, row in unit.items()}
+
+
+# --- tokens --------------------------------------------------------------------------------------
+
+
+def tree_tokens(source: str) -> list[Token] | None:
+    """The nodes of the syntax tree in the order of the source; None where Python can't parse it.
+
+    Names that the source binds all read the same; names of others' functions, attributes and
+    keywords stay.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the learner's odd escapes
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    bound, modules = _bound(tree)
+    tokens: list[Token] = []
+    todo: list[tuple[ast.AST, int]] = [(tree, 1)]
+    while todo and len(tokens) < MOST_TOKENS:
+        node, line = todo.pop()
+        line = getattr(node, "lineno", line)
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.expr_context | ast.alias):
+            continue
+        words = [type(node).__name__]
+        if isinstance(node, ast.Name):
+            words = ["name" if node.id in bound else modules.get(node.id, node.id)]
+        elif isinstance(node, ast.Attribute):
+            words = [f".{node.attr}"]
+        elif isinstance(node, ast.Constant):
+            words = [_constant(node.value)]
+        elif isinstance(node, ast.keyword):
+            words = [f"{node.arg}="]
+        elif isinstance(node, ast.arg):
+            words = ["name"]
+        tokens += [(word, line) for word in words]
+        todo += [(child, line) for child in reversed(list(_children(node)))]
+    return tokens
+
+
+def _children(node: ast.AST) -> Iterator[ast.AST]:
+    """Of a node, without annotations and docstrings."""
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "type_comment", "type_params"):
+            continue
+        values = value if isinstance(value, list) else [value]
+        for child in values:
+            if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
+                continue  # a docstring, or a text that stands about
+            if isinstance(child, ast.AST):
+                yield child
+
+
+def _bound(tree: ast.AST) -> tuple[set[str], dict[str, str]]:
+    """Names that the source gives to things, and what its names for modules stand for."""
+    bound: set[str] = set()
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+                bound.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                bound.add(name)
+            case ast.ClassDef(name=name) | ast.ExceptHandler(name=str(name)):
+                bound.add(name)
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                for alias in aliases:
+                    last = alias.name.split(".")[-1]
+                    modules[alias.asname or alias.name.split(".")[0]] = last
+    return bound, modules
+
+
+def _constant(value: object) -> str:
+    if isinstance(value, str | bytes):
+        return "text"
+    if isinstance(value, int | float | complex) and not isinstance(value, bool):
+        try:
+            return repr(complex(value))  # 1 and 1.0 are alike
+        except OverflowError:
+            return "number"
+    return repr(value)
+
+
+WORDS = re.compile(r"#[^\n]*|\n|[^\W\d]\w*|\d[\w.]*|'[^'\n]*'|\"[^\"\n]*\"|[^\s\w]")
+KEPT = {*keyword.kwlist, *dir(builtins), "torch", "np", "numpy", "math"}
+
+
+def text_tokens(source: str) -> list[Token]:
+    """Words and signs, for what is no Python; names read the same, unless they follow a dot."""
+    tokens: list[Token] = []
+    line, before = 1, ""
+    for match in WORDS.finditer(source):
+        word = match.group()
+        if word == "\n":
+            line += 1
+            continue
+        if word.startswith("#"):
+            continue
+        said = word
+        if word[0] in "'\"":
+            said = "text"
+        elif word.isidentifier() and before != "." and word not in KEPT:
+            said = "name"
+        tokens.append((said, line))
+        before = word
+        if len(tokens) >= MOST_TOKENS:
+            break
+    return tokens
