@@ -7,6 +7,7 @@ answers print is caught.
 
 from __future__ import annotations
 
+import importlib.abc
 import os
 import sys
 import traceback
@@ -38,6 +39,21 @@ class Printed:
         return False
 
 
+class Withheld(importlib.abc.MetaPathFinder):
+    """Says why a module is not there; a sandbox does not have it in the first place."""
+
+    def __init__(self, names: str) -> None:
+        self.names = tuple(name for name in names.split(",") if name)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Refuse what is withheld, and what is in it."""
+        if any(name == each or name.startswith(f"{each}.") for each in self.names):
+            raise ModuleNotFoundError(
+                f"{name} is withheld where answers are verified; your answer does without it",
+                name=name,
+            )
+
+
 def serve() -> None:
     """Answer messages until the other side closes the pipe."""
     incoming = os.fdopen(os.dup(0), "rb", buffering=0)
@@ -64,6 +80,7 @@ def serve() -> None:
     printed = Printed()
     sys.stdout = sys.stderr = printed  # type: ignore[assignment]
     names: dict[str, Any] = {"__name__": "__main__"}
+    sys.meta_path.insert(0, Withheld(os.environ.get("COURSE_WITHHELD", "")))
 
     def oracle(name: str) -> Callable[..., Any]:
         def ask(*args: Any, **kwargs: Any) -> Any:

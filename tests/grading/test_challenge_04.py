@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from course_utils.grading import challenge_04
-from course_utils.grading.callers import Caller, InKernel, OtherProcess
+from course_utils.grading.callers import Caller, InKernel
 from course_utils.grading.challenge import Band, Challenge, Limits, Measurement, Part, Refused, Step
+from course_utils.grading.process import OtherProcess
 from course_utils.grading.verify import PartResult, verify
 
 ANSWER = """

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from course_utils.grading.callers import OtherProcess
 from course_utils.grading.challenge import NAMES, Challenge, find_challenge
 from course_utils.grading.notebooks import read_answers
+from course_utils.grading.process import OtherProcess
 from course_utils.grading.verify import Result, verify
 
 ROOT = Path(__file__).resolve().parents[2]

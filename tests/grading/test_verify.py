@@ -15,9 +15,10 @@ import pytest
 
 from course_utils import cli
 from course_utils.grading import challenge as challenges
-from course_utils.grading.callers import InKernel, OtherProcess
+from course_utils.grading.callers import InKernel
 from course_utils.grading.challenge import Band, Challenge, Limits, Measurement, Part, Refused
 from course_utils.grading.notebooks import NotebookError, read_answers
+from course_utils.grading.process import OtherProcess
 from course_utils.grading.verify import Result, quick_look, verify
 
 GOOD = "def twice(x, ask=None):\n    return 2 * x"
@@ -276,7 +277,7 @@ def test_the_command_says_what_an_answer_is_worth(
     assert cli.main(["verify", str(path), "--seed", "5"]) == 0
     out = capsys.readouterr().out
     assert "4 of 4 points: passed." in out and "--seed 5" in out
-    path.write_text(json.dumps(notebook(code("answer", "def twice(x):\n    return x"))))
+    path.write_text(json.dumps(notebook(code("answer", "def twice(x):\n    return x + 50"))))
     assert cli.main(["verify", str(path), "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
     assert result["points"] == 0 and result["parts"][0]["verdict"] == "wrong"

@@ -1,0 +1,306 @@
+"""Another process for a learner's answers, and what may go wrong with it.
+
+What comes from there is data and is not believed: messages are capped, only a few wait, and every
+wait has an end. A process that loops, floods, falls silent, does not listen, dies or takes too much
+memory is ended with all that it started, and the outcome says which it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+from course_utils.grading.boundary import BoundaryError, read_message, to_bytes
+from course_utils.grading.callers import Counter, Outcome, Status
+from course_utils.grading.challenge import Challenge, Limits, Oracle, Refused
+
+START_SECONDS = 120.0  # for importing torch in a new process, which is not the learner's time
+POLL_SECONDS = 0.05
+MOST_WAITING = 4  # messages; whoever sends more waits until they are read
+WORKER = ("-s", "-P", "-m", "course_utils.grading.worker")
+
+Start = Callable[[Limits], "subprocess.Popen[bytes]"]
+
+
+class GraderFault(RuntimeError):
+    """Something of ours failed, and not the answer."""
+
+
+def beside(challenge: Challenge) -> Start:
+    """Starts the process as the same user, without a sandbox: for one's own notebook."""
+
+    def start(_: Limits) -> subprocess.Popen[bytes]:
+        ours = {k: v for k, v in os.environ.items() if not k.startswith("COURSE_")}
+        ours["COURSE_WITHHELD"] = ",".join((*challenge.withheld, "diffusers", "transformers"))
+        return subprocess.Popen(
+            [sys.executable, *WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=ours,
+            start_new_session=True,
+        )
+
+    return start
+
+
+class OtherProcess:
+    """Calls functions in a process that holds the answers and nothing else of the notebook.
+
+    Args:
+        challenge: its setup and functions.
+        answers: (cell id, source) in their order.
+        start: starts the worker, with pipes at its input and output; a sandbox has one.
+    """
+
+    def __init__(
+        self,
+        challenge: Challenge,
+        answers: Sequence[tuple[str, str]],
+        start: Start | None = None,
+    ) -> None:
+        self.challenge, self.answers = challenge, list(answers)
+        self.start = start or beside(challenge)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.messages: queue.Queue[Any] = queue.Queue(MOST_WAITING)
+        self.broken: Outcome | None = None  # the answers themselves can't be run
+        self.defined: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        oracles: Mapping[str, Oracle],
+        limits: Limits,
+    ) -> Outcome:
+        """Call one function with keyword arguments; starts the process if there is none.
+
+        Raises:
+            GraderFault: the process does not start.
+        """
+        if self.broken is None and self.process is None:
+            self._start(limits)
+        if self.broken is not None:
+            return self.broken
+        request = {
+            "op": "call",
+            "function": function,
+            "arguments": dict(arguments),
+            "oracles": list(oracles),
+        }
+        if function not in self.defined:
+            return Outcome("open")
+        return self._ask(request, Counter(oracles, limits), limits)
+
+    def forget(self) -> None:
+        """Let the next call come to a new process, which knows nothing of the earlier calls."""
+        self.close()
+
+    def close(self) -> None:
+        """End the process and whatever it started."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        end(process)
+        messages = self.messages
+        with contextlib.suppress(queue.Empty):
+            while True:  # so that the thread that listens can go
+                messages.get_nowait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    pipe.close()
+
+    def _start(self, limits: Limits) -> None:
+        self.messages = queue.Queue(MOST_WAITING)
+        self.process = self.start(limits)
+        threading.Thread(
+            target=_listen, args=(self.process, self.messages), daemon=True, name="answers"
+        ).start()
+        functions = sorted({name for part in self.challenge.parts for name in part.functions})
+        ready = self._ask(
+            {"op": "define", "cells": [["setup", self.challenge.setup]], "functions": []},
+            Counter({}, limits),
+            Limits(START_SECONDS, limits.megabytes),
+        )
+        if ready.status != "value":
+            raise GraderFault(f"the process for answers did not start: {ready}")
+        cells = [list(answer) for answer in self.answers]
+        found = self._ask(
+            {"op": "define", "cells": cells, "functions": functions}, Counter({}, limits), limits
+        )
+        if found.status == "value":
+            names = found.value if isinstance(found.value, list) else []
+            self.defined = {name for name in names if isinstance(name, str)}
+        else:
+            self.broken = found
+
+    def _ask(self, request: Mapping[str, Any], counter: Counter, limits: Limits) -> Outcome:
+        """Send a request and serve the oracles until an answer comes."""
+        assert self.process is not None
+        started = time.monotonic()
+        deadline = started + limits.seconds
+        looked = started
+
+        def ended(status: Status, text: str = "", **more: Any) -> Outcome:
+            if counter.refusal:
+                status, text = "refused", counter.refusal
+            seconds = time.monotonic() - started
+            return Outcome(status, text=text, seconds=seconds, oracle_calls=counter.calls, **more)
+
+        def stopped(status: Status, text: str = "") -> Outcome:
+            self.close()
+            return ended(status, text)
+
+        listens = self._send(request, deadline)
+        while True:
+            now = time.monotonic()
+            if now > deadline or not listens:
+                return stopped("timeout")
+            if now - looked > POLL_SECONDS:
+                looked = now
+                if memory(self.process) > limits.megabytes:
+                    return stopped("memory")
+            try:
+                message = self.messages.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if message is None or isinstance(message, Exception):
+                code = self._exit_code()
+                why = "" if message is None else f"it sent what is no message ({message}); "
+                return stopped("killed", f"{why}its process ended with status {code}")
+            kind = message.get("op") if isinstance(message, dict) else None
+            if kind == "oracle" and _known(message.get("name"), counter):
+                listens = self._send(_answer(counter, message), deadline)
+            elif kind == "value":
+                printed = str(message.get("printed", ""))[:2000]
+                return ended("value", value=message.get("value"), printed=printed)
+            elif kind == "open":
+                return ended("open")
+            elif kind == "error":
+                text = f"{message.get('kind')}: {message.get('text')}"[:2000]
+                if text.startswith("MemoryError") or "can't allocate memory" in text:
+                    return stopped("memory")
+                return ended("error", text, line=str(message.get("line", ""))[:200])
+            else:
+                return stopped("killed", "it sent a message that nobody asked for")
+
+    def _send(self, message: Mapping[str, Any], deadline: float) -> bool:
+        """Send a message; whether it was taken in time, or the process is gone."""
+        assert self.process is not None and self.process.stdin is not None
+        data, pipe = to_bytes(dict(message)), self.process.stdin
+
+        def write() -> None:
+            with contextlib.suppress(OSError, ValueError):  # its end shows when we listen
+                pipe.write(data)
+                pipe.flush()
+
+        if len(data) < 4096:  # a pipe takes that much at once
+            write()
+            return True
+        thread = threading.Thread(target=write, daemon=True, name="to the answers")
+        thread.start()
+        thread.join(max(0.0, deadline - time.monotonic()))
+        return not thread.is_alive()
+
+    def _exit_code(self) -> int | None:
+        assert self.process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.process.wait(timeout=5)
+        return None
+
+
+def _known(name: Any, counter: Counter) -> bool:
+    return isinstance(name, str) and name in counter.oracles
+
+
+def _answer(counter: Counter, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Serve one oracle call; whatever is wrong with the question is told to the asker."""
+    args, kwargs = message.get("args", []), message.get("kwargs", {})
+    name = message["name"]
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        return {"refused": f"{name} was called in a way that nobody can answer"}
+    try:
+        value = counter.ask(name, args, kwargs)
+        to_bytes(value)
+        return {"value": value}
+    except (Refused, BoundaryError) as error:
+        return {"refused": str(error)}
+    except MemoryError:
+        return {"refused": f"{name}: there is not enough memory for what was asked"}
+    except Exception as error:  # the question is the answer's, whatever it makes of the oracle
+        return {"refused": f"{name}: {' '.join(str(error).split())[:500]}"}
+
+
+def _listen(process: subprocess.Popen[bytes], messages: queue.Queue[Any]) -> None:
+    """Put messages into the queue; None at the end, an exception for what is no message."""
+    assert process.stdout is not None
+    pipe = process.stdout
+
+    def read(count: int) -> bytes:
+        parts = []
+        while count:
+            part = pipe.read(min(count, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    last: Exception | None = None
+    try:
+        while True:
+            messages.put(read_message(read))
+    except BoundaryError as error:
+        last = error
+    except (RecursionError, MemoryError):
+        last = BoundaryError("it is too deep or too large")
+    except (EOFError, OSError, ValueError):
+        pass
+    messages.put(last)
+
+
+def memory(process: subprocess.Popen[bytes]) -> float:
+    """Megabytes that a process and its children hold."""
+    import psutil
+
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        parent = psutil.Process(process.pid)
+        for each in (parent, *parent.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += each.memory_info().rss
+    return total / 2**20
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, its session and its children, and wait until it is gone."""
+    import psutil
+
+    children = []
+    with contextlib.suppress(psutil.Error):
+        children = psutil.Process(process.pid).children(recursive=True)
+    if hasattr(os, "killpg"):
+        import signal
+
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    for each in children:
+        with contextlib.suppress(psutil.Error):
+            each.kill()
+    process.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=10)
