@@ -175,6 +175,58 @@ KINDS.button = (part) => {
   };
 };
 
+KINDS.play = (part, view) => {
+  const el = h("button", { type: "button", class: "sn-button sn-play", "data-kernel": "" });
+  let timer = null;
+  const slider = () => view.el.querySelector(`[data-part="${part.get().target}"] input`);
+  const show = () => {
+    el.textContent = timer ? "❚❚ Pause" : `▶ ${part.get().label}`;
+    el.setAttribute("aria-pressed", String(Boolean(timer)));
+  };
+  const stop = () => { clearInterval(timer); timer = null; show(); };
+  const move = (input, value, type) => {
+    input.value = value;
+    input.dispatchEvent(new Event(type, { bubbles: true }));
+  };
+  const tick = () => {
+    const { target, step } = part.get(), input = slider();
+    if (!el.isConnected || view.gone) return stop();
+    if (view.part(target).held()) return undefined;
+    const next = Number(input.value) + step;
+    const end = step > 0 ? next >= Number(input.max) : next <= Number(input.min);
+    move(input, next, end ? "change" : "input");
+    return end ? stop() : undefined;
+  };
+  el.addEventListener("click", () => {
+    if (timer) return stop();
+    const { step, interval } = part.get(), input = slider();
+    const [from, to] = step > 0 ? [input.min, input.max] : [input.max, input.min];
+    if (Number(input.value) === Number(to)) move(input, from, "input");
+    timer = setInterval(tick, interval);
+    return show();
+  });
+  view.onClose(() => clearInterval(timer));
+  return { el, update: show };
+};
+
+KINDS.download = (part) => {
+  const el = h("a", { class: "sn-download" });
+  let url = null;
+  return {
+    el,
+    update(state, before) {
+      el.hidden = !state.data;
+      if (!state.data || state.count === before.count) return;
+      if (url) URL.revokeObjectURL(url);
+      url = URL.createObjectURL(new Blob([state.data], { type: state.mime }));
+      Object.assign(el, { href: url, download: state.file });
+      el.textContent = `${state.label}: ${state.file}`;
+      if (before.count !== undefined) el.click();
+    },
+    close() { if (url) URL.revokeObjectURL(url); },
+  };
+};
+
 const PIECE = 2 ** 21; // bytes of a message: servers refuse large ones
 const MOST = 64 * 2 ** 20;
 
@@ -381,6 +433,7 @@ KINDS.chart = (part) => {
     });
     for (let index = s.lines.length - 1; index >= 0 && s.lines.length > 1; index--) {
       const line = s.lines[index];
+      if (!line.label) continue;
       svg.append(h("text", { x: legend, y: 16, "text-anchor": "end", text: line.label }));
       legend -= line.label.length * 6.4 + 6;
       svg.append(h("line", { class: `sn-curve sn-curve-${line.style ?? index}`, x1: legend - 24, x2: legend, y1: 12, y2: 12 }));

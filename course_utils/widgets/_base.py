@@ -33,6 +33,8 @@ are answered with `say(sentence, "warning")`. A part of your own: class attribut
 from __future__ import annotations
 
 import base64
+import functools
+import os
 import threading
 import time
 import traceback
@@ -55,6 +57,7 @@ HERE = Path(__file__).parent
 BASE_JS = (HERE / "_base.js").read_text(encoding="utf-8")
 BASE_CSS = (HERE / "_base.css").read_text(encoding="utf-8")
 MAX_UPLOAD = 64 * 2**20  # bytes of a file; a photograph of 49 megapixels has about 20 MiB
+PATIENCE = 20.0  # seconds that a cell waits for the first computing, to keep its picture
 REPORT_EVERY = 0.08  # seconds between two messages on progress: a page shows no more
 # Hold this while a network that others share is changed, for instance has its layers hooked.
 NETWORKS = threading.RLock()
@@ -193,11 +196,12 @@ class View(anywidget.AnyWidget):
         """The present state in words: the alt text of the fallback picture."""
         words = [f"{self.label}."]
         for part in map(self.part, self._parts):
-            text = part.get("alt") or part.get("text") or ""
-            if part["kind"] in {"picture", "chart", "note"} and text and not part.get("hidden"):
-                words.append(f"{part['label']}: {text}".rstrip(".") + ".")
-            for item in part.get("items", ()):
-                words.append(f"{part['label']}: {item.get('alt', '')}".rstrip(".") + ".")
+            if part.get("hidden") or part["kind"] not in {"picture", "pictures", "chart", "note"}:
+                continue
+            texts = [part.get("alt") or part.get("text") or ""]
+            texts += [item.get("alt", "") for item in part.get("items", ())]
+            name = "" if part["kind"] == "chart" else f"{part['label']}: "
+            words += [f"{name}{text}".rstrip(".") + "." for text in texts if text]
         return " ".join(words)
 
     def fallback(self) -> bytes:
@@ -210,15 +214,41 @@ class View(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return self.describe()
 
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict]:
-        view = {"version_major": 2, "version_minor": 1, "model_id": self.model_id}
+    def _bundle(self, live: bool, still: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a notebook keeps: the live view, the fallback picture, or both.
+
+        Without `live` the view's id is empty: JupyterLab hides such an output, and pages without a
+        kernel show its picture.
+        """
         words = self.describe()
-        data = {
+        view = {"version_major": 2, "version_minor": 1, "model_id": self.model_id if live else ""}
+        data: dict[str, Any] = {
             "application/vnd.jupyter.widget-view+json": view,
-            "image/png": base64.b64encode(self.fallback()).decode(),
             "text/plain": words,
         }
-        return data, {"image/png": {"alt": words}}
+        if still:
+            data["image/png"] = base64.b64encode(self.fallback()).decode()
+        return data, {"image/png": {"alt": words}} if still else {}
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self._bundle(live=True, still=True)
+
+    def _ipython_display_(self) -> None:
+        """Show the view at once; its picture for pages without a kernel when it is computed."""
+        from IPython.display import display
+
+        in_page = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")  # it is never saved
+        if in_page or not self.working:
+            data, metadata = self._bundle(live=True, still=not in_page)
+            display(data, metadata=metadata, raw=True)
+            return
+        display(self._bundle(live=True, still=False)[0], raw=True)
+        try:
+            self.wait(PATIENCE)
+        except (TimeoutError, KeyboardInterrupt):
+            return  # it goes on in its thread; the notebook then keeps the words alone
+        data, metadata = self._bundle(live=False, still=True)
+        display(data, metadata=metadata, raw=True)
 
     # --- computing ---------------------------------------------------------------------------
 
@@ -242,7 +272,7 @@ class View(anywidget.AnyWidget):
             cancel: what becomes of work that is running: cancelled, or finished first. Of work
                 that waits only the last is kept either way.
             quiet: show no progress, for work that is over before one could read it.
-            stopped: called when this work was cancelled, under the lock.
+            stopped: called when this work was cancelled or failed, under the lock.
         """
         self._worker.start(_Job(work, done, stopped, text, quiet), cancel)
 
@@ -375,6 +405,8 @@ class _Worker:
                 self._now.cancelled.set()
             elif waiting is not None:
                 self.idle.set()
+        if waiting is not None:
+            self._stopped(waiting)
 
     def close(self) -> None:
         self.cancel()
@@ -397,11 +429,13 @@ class _Worker:
             try:
                 self._run(self._now)
             except Exception as error:  # shown and kept: the thread goes on for the next work
+                self._stopped(self._now)
                 self._fail(error)
+            # Not under `_more`: who holds the view's lock may wait for it.
+            self._progress(False, 0.0, "")
             with self._more:
                 self._now = None
                 if self._next is None:
-                    self._progress(False, 0.0, "")
                     self.idle.set()
 
     def _run(self, job: _Job) -> None:
@@ -429,7 +463,13 @@ class _Worker:
             if not job.cancelled.is_set():
                 if job.done is not None:
                     job.done(result)
-            elif job.stopped is not None:
+                return
+        self._stopped(job)
+
+    def _stopped(self, job: _Job) -> None:
+        """Tell whoever started it that work will not come to its end."""
+        if job.stopped is not None and not self._closed:
+            with self.view._lock:
                 job.stopped()
 
     def _progress(self, running: bool, fraction: float | None, text: str) -> None:
@@ -461,6 +501,21 @@ def as_png(pixels: Tensor | Image.Image | bytes) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@functools.cache
+def _load_pipeline(name: str) -> Pipeline:
+    from course_utils.pipeline import Pipeline
+
+    return Pipeline.load(name)
+
+
+def default_pipeline() -> Pipeline:
+    """The course's own model, read once for all views (half a second). Call it in a worker."""
+    from course_utils.hub import DEFAULT_MODEL
+
+    with NETWORKS:
+        return _load_pipeline(DEFAULT_MODEL)
 
 
 MOST_LETTERS = 400  # of a prompt whose words are looked up: the model reads far fewer

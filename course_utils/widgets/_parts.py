@@ -105,6 +105,34 @@ def button(name: str, label: str, primary: bool = False, **more: Any) -> Part:
     return _part("button", name, label, {"value": 0, "primary": primary}, more)
 
 
+def play(name: str, label: str, target: str, step: float = 1, interval: int = 120) -> Part:
+    """A button that moves the slider `target` by `step`, again and again, as a hand would.
+
+    It stops at the slider's end and starts anew from there. `interval` is in milliseconds; it
+    waits for Python to answer before the next move.
+    """
+    return Part(
+        name,
+        {
+            "kind": "play",
+            "label": label,
+            "value": None,
+            "target": target,
+            "step": step,
+            "interval": interval,
+        },
+    )
+
+
+def download(name: str, label: str, **more: Any) -> Part:
+    """A link to a file that Python has made, saved at once when it comes.
+
+    State: data (bytes), file (its name), count (raised with each new file), mime.
+    """
+    state: dict[str, Any] = {"data": None, "file": "", "count": 0, "mime": "", "value": None}
+    return _part("download", name, label, state, more)
+
+
 def upload(name: str, label: str, accept: str = "image/*", **more: Any) -> Part:
     """A file of the learner's; its handlers get (bytes, file name). See `_upload.read_upload`."""
     return _part("upload", name, label, {"value": 0, "accept": accept, "file": ""}, more)

@@ -130,7 +130,8 @@ def _chart(part: Mapping[str, Any]) -> Image.Image:
             for x, y in zip(line["x"], line["y"], strict=True)
             if y is not None and math.isfinite(y)
         ]
-        draw.line(points, (ACCENT, INK, GREY)[min(line.get("style", i), 2)], 2 if i else 3)
+        style = line.get("style", i)
+        draw.line(points, {0: ACCENT, 1: INK, "faint": RULE}.get(style, GREY), 2 if style else 3)
     for mark in part["marks"]:
         x = place(mark["x"], "x", left, right)
         if mark.get("y") is None:

@@ -27,6 +27,7 @@ def read_upload(data: bytes, name: str = "the file", size: int = 64) -> Tensor:
         ValueError: the file is empty, is no picture, is damaged, or has too many pixels. Its
             pixels are not read before their number is known.
     """
+    import numpy as np
     from PIL import Image, ImageOps
 
     from course_utils.images import from_pil
@@ -58,13 +59,12 @@ def read_upload(data: bytes, name: str = "the file", size: int = 64) -> Tensor:
                 f"{name} cannot be read as a picture; expected a PNG, JPEG, WebP or GIF"
             ) from error
     if whole.mode.startswith(("I", "F")):  # 16 or 32 bits a pixel
-        low, high = whole.getextrema()
-        scale = 255 / max(high - low, 1e-9)
-        whole = whole.convert("F").point(lambda v: v * scale - low * scale).convert("L")
-    elif whole.mode not in {"RGB", "RGBA", "LA", "P", "L"}:
-        whole = whole.convert("RGBA" if whole.has_transparency_data else "RGB")
+        values = np.asarray(whole, dtype=np.float32)
+        spread = max(float(np.ptp(values)), 1e-9)
+        whole = Image.fromarray(((values - values.min()) * (255 / spread)).astype(np.uint8))
+    whole = whole.convert("RGBA" if whole.has_transparency_data else "RGB")
     square = ImageOps.fit(
-        whole.convert("RGBA") if whole.mode in {"P", "LA"} else whole,
+        whole,
         (size, size),
         Image.Resampling.LANCZOS if whole.width > size else Image.Resampling.BICUBIC,
     )

@@ -1,0 +1,277 @@
+"""View 1: watch a picture come out of noise, step by step, and send it to a friend."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_utils.widgets._base import (
+    View,
+    as_png,
+    default_pipeline,
+    prompt_notes,
+)
+from course_utils.widgets._parts import (
+    bar,
+    button,
+    custom,
+    download,
+    note,
+    number,
+    select,
+    slider,
+    text,
+)
+from course_utils.widgets._recording import PLAYER_CSS, PLAYER_JS, Recording, record, save
+
+if TYPE_CHECKING:
+    from course_utils.pipeline import Pipeline
+    from course_utils.samplers import Step
+
+PROMPT = "a cat face, 3d style, on a blue background"
+MOST_SEED, MOST_STEPS, MOST_GUIDANCE = 999_999, 100, 20.0
+NAMES = {
+    "dpm++2m": "DPM-Solver++ (2022)",
+    "ddim": "DDIM (2021)",
+    "euler": "Euler (2022)",
+    "ddpm": "DDPM (2020)",
+}
+KIND = """
+KINDS.player = (part, view) => {
+  const el = h("div");
+  const player = makePlayer(el, (index) => part.set(index, true));
+  const load = (png, use) => {
+    const image = new Image();
+    const url = URL.createObjectURL(new Blob([png], { type: "image/png" }));
+    image.onload = () => { use(image); URL.revokeObjectURL(url); };
+    image.src = url;
+  };
+  let wanted = 0; // a sheet that is decoded late must not replace a newer one
+  return {
+    el,
+    update(state, before) {
+      if (state.sheet && state.sheet !== before.sheet) {
+        const mine = ++wanted;
+        load(state.sheet, (image) => {
+          if (mine === wanted) player.load(state.meta, image, part.get().value);
+        });
+      } else if (state.preview && state.preview !== before.preview) {
+        const mine = ++wanted;
+        load(state.preview, (image) => {
+          if (mine === wanted) player.preview(image, state.words);
+        });
+      } else if (!state.preview && before.preview) {
+        wanted++;
+        player.back();
+      }
+    },
+    close: player.close,
+  };
+};
+"""
+
+
+class DenoisingPlayer(View):
+    """Play, pause and scrub from pure noise to a picture; save it as GIF or as one HTML file.
+
+    Args:
+        prompt, seed, num_steps, sampler, guidance_scale: to begin with, as in `Pipeline.steps`.
+        pipeline: which model draws; by default the course's own.
+        draw: whether to draw at once, or only when the learner asks.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type or out of range.
+    """
+
+    label = "Denoising player"
+    js = PLAYER_JS + KIND
+    css = PLAYER_CSS
+
+    def __init__(
+        self,
+        prompt: str = PROMPT,
+        seed: int = 7,
+        num_steps: int = 25,
+        sampler: str = "dpm++2m",
+        guidance_scale: float = 2.5,
+        pipeline: Pipeline | None = None,
+        draw: bool = True,
+    ) -> None:
+        from course_utils.pipeline import check_prompt, check_settings
+        from course_utils.schedules import check_int
+
+        check_prompt(prompt)
+        check_settings(num_steps, guidance_scale, 0.0, sampler)
+        check_int("seed", seed, 0, MOST_SEED)
+        check_int("num_steps", num_steps, 1, MOST_STEPS)
+        self._pipeline = pipeline
+        self._recording: Recording | None = None
+        super().__init__(
+            bar(
+                text("prompt", "prompt", prompt),
+                number("seed", f"seed (0 to {MOST_SEED:,})", 0, MOST_SEED, seed),
+            ),
+            bar(
+                slider("num_steps", "steps", 1, MOST_STEPS, num_steps),
+                slider(
+                    "guidance",
+                    "guidance scale (1: off)",
+                    0.0,
+                    MOST_GUIDANCE,
+                    min(guidance_scale, MOST_GUIDANCE),
+                    step=0.5,
+                ),
+                select("sampler", "sampler", NAMES, sampler),
+                button("draw", "Draw", primary=True),
+            ),
+            custom(
+                "player", "player", "player", value=0, sheet=None, meta={}, preview=None, words=""
+            ),
+            note("how", "drawn", ""),
+            bar(
+                button("gif", "Save as GIF", disabled=True),
+                button("html", "Save as one HTML file", disabled=True),
+                download("file", "saved"),
+            ),
+        )
+        self.on("draw", self._pressed)
+        self.on("prompt", self._typed, final=True)
+        self.on("gif", lambda _: self._export(".gif"))
+        self.on("html", lambda _: self._export(".html"))
+        if draw:
+            self._draw()
+
+    # --- for Python --------------------------------------------------------------------------
+
+    @property
+    def recording(self) -> Recording:
+        """What the player plays now.
+
+        Raises:
+            ValueError: nothing was drawn yet.
+        """
+        if self._recording is None:
+            raise ValueError("nothing was drawn yet; press Draw, or wait() until it is finished")
+        return self._recording
+
+    def save_gif(self, path: str | Path) -> Path:
+        """Write the recording as an animated GIF; waits for a drawing that is under way."""
+        self.wait()
+        return save(self.recording, Path(path).with_suffix(".gif"))
+
+    def save_html(self, path: str | Path) -> Path:
+        """Write the player as one HTML file that needs no server and no network."""
+        self.wait()
+        return save(self.recording, Path(path).with_suffix(".html"))
+
+    # --- what the learner does ---------------------------------------------------------------
+
+    def _pressed(self, _: int) -> None:
+        """Draw; while it draws, the same button stops it."""
+        if self.working:
+            self.stop()
+        else:
+            self._draw()
+
+    def _typed(self, prompt: str) -> None:
+        """Say what there is to say on the prompt before anything is drawn."""
+        if self._pipeline is not None:
+            self.say(prompt_notes(self._pipeline, prompt))
+
+    def _draw(self) -> None:
+        settings: dict[str, Any] = {
+            "seed": self["seed"],
+            "num_steps": self["num_steps"],
+            "sampler": self["sampler"],
+            "guidance_scale": float(self["guidance"]),
+        }
+        prompt = self["prompt"]
+        self._ready(False)
+
+        def work(report: Any, cancelled: Any) -> Recording | ValueError:
+            pipeline = self._pipeline = self._pipeline or default_pipeline()
+            self.say(prompt_notes(pipeline, prompt))
+            number_of_steps = settings["num_steps"]
+            shown = -1.0
+
+            def on_step(step: Step) -> None:
+                nonlocal shown
+                import time
+
+                words = f"step {step.step} of {number_of_steps}"
+                report(0.95 * step.step / number_of_steps, f"drawing: {words}")
+                now = time.monotonic()
+                if now - shown > 0.15 or step.step == number_of_steps:
+                    shown = now
+                    preview = as_png(pipeline.decode(step.x)[0].cpu())
+                    with self._lock:
+                        if not cancelled():
+                            self.put("player", preview=preview, words=words)
+
+            try:
+                return record(pipeline, prompt, on_step=on_step, **settings)
+            except ValueError as error:  # settings that do not go together
+                return error
+
+        self.busy(work, done=self._drawn, stopped=self._stopped, text="reading the model")
+
+    def _drawn(self, result: Recording | ValueError) -> None:
+        if isinstance(result, ValueError):
+            self.say(f"{result}.", "warning")
+            self._stopped(say=False)
+            return
+        self._recording = result
+        self.put(
+            "player",
+            sheet=result.sheet(),
+            meta=result.meta(),
+            preview=None,
+            value=len(result) - 1,
+        )
+        self.put("how", text=f"{result.how()}; computed live in {result.seconds:.1f} s")
+        self.put("file", data=None)
+        self._ready(True)
+
+    def _stopped(self, say: bool = True) -> None:
+        self.put("player", preview=None, words="")
+        if say:
+            kept = "the player shows the picture before it" if self._recording else ""
+            self.say(f"Stopped{'; ' if kept else ''}{kept}.")
+        self._ready(True)
+
+    def _ready(self, ready: bool) -> None:
+        self.put("draw", label="Draw" if ready else "Stop drawing")
+        for name in ("gif", "html"):
+            self.put(name, disabled=not ready or self._recording is None)
+
+    def _export(self, ending: str) -> None:
+        recording = self._recording
+        if recording is None or self.working:
+            return
+
+        def work(report: Any, cancelled: Any) -> bytes:
+            return recording.gif() if ending == ".gif" else recording.page().encode()
+
+        def done(data: bytes) -> None:
+            name = re.sub(r"[^\w-]+", "-", recording.prompt.lower()).strip("-")[:50] or "picture"
+            mime = "image/gif" if ending == ".gif" else "text/html"
+            count = self.part("file")["count"] + 1
+            self.put("file", data=data, file=f"{name}{ending}", mime=mime, count=count)
+            self.say(f"{name}{ending}: {len(data) / 1024:,.0f} KB, saved by your browser.")
+
+        self.busy(work, done=done, text=f"writing the {ending[1:].upper()} file")
+
+    # --- without a front end -----------------------------------------------------------------
+
+    def describe(self) -> str:
+        if self._recording is None:
+            return f"{self.label}. Nothing was drawn yet."
+        return (
+            f"{self.label}: {self.recording.prompt or 'a picture without a prompt'}, from pure "
+            f"random noise to the picture in {self.recording.how()}. Below each picture, the noise "
+            "that the network sees in it and the picture that it expects."
+        )
+
+    def fallback(self) -> bytes:
+        return super().fallback() if self._recording is None else self.recording.strip()
