@@ -13,7 +13,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-COMMANDS = ("draw", "doctor", "evaluate", "train", "progress", "next", "reset", "verify", "release")
+COMMANDS = (
+    "draw",
+    "doctor",
+    "evaluate",
+    "train",
+    "progress",
+    "next",
+    "reset",
+    "verify",
+    "grade",
+    "release",
+)
 
 
 class Parser(argparse.ArgumentParser):

@@ -30,9 +30,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: it is no notebook of a challenge, or an answer cell is missing.
     """
-    from course_utils.grading.process import OtherProcess
     from course_utils.grading.challenge import find_challenge
     from course_utils.grading.notebooks import read_answers
+    from course_utils.grading.process import OtherProcess
     from course_utils.grading.verify import remember, verify
 
     try:

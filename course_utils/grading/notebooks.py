@@ -13,7 +13,16 @@ MOST_SOURCE = 200_000  # characters of an answer
 
 
 class NotebookError(ValueError):
-    """A notebook that no answer can be taken from; the message says why."""
+    """A notebook that no answer can be taken from; the message says why.
+
+    Args:
+        message: to the learner.
+        tampering: answer cells were changed in a way that does not happen by chance.
+    """
+
+    def __init__(self, message: str, tampering: bool = False) -> None:
+        super().__init__(message)
+        self.tampering = tampering
 
 
 def read_answers(path: str | Path, challenge: Challenge) -> list[tuple[str, str]]:
@@ -50,19 +59,34 @@ def read_notebook(path: str | Path) -> dict[str, Any]:
         data = path.read_bytes()
     except OSError as error:
         raise NotebookError(f"{path.name} can't be read: {error.strerror}.") from None
+    return parse_notebook(data, path.name)
+
+
+def parse_notebook(data: bytes, name: str) -> dict[str, Any]:
+    """Read a notebook's JSON from its bytes.
+
+    Args:
+        data: of the file.
+        name: for messages.
+
+    Raises:
+        NotebookError: it is no notebook.
+    """
     try:
-        notebook = json.loads(data.decode("utf-8"))
+        notebook = json.loads(data.decode("utf-8-sig"))
         cells = notebook["cells"]
         if notebook["nbformat"] != 4 or not isinstance(cells, list):
             raise TypeError
         for cell in cells:
             source = cell["source"]
+            if not isinstance(source, str | list):
+                raise TypeError
             if not isinstance(source, str) and not all(isinstance(line, str) for line in source):
                 raise TypeError
             if not isinstance(cell["cell_type"], str):
                 raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise NotebookError(f"{path.name} is not a notebook of format 4.") from None
+        raise NotebookError(f"{name} is not a notebook of format 4.") from None
     found: dict[str, Any] = notebook
     return found
 
@@ -83,9 +107,12 @@ def answers_of(notebook: dict[str, Any], challenge: Challenge) -> list[tuple[str
                 "found by their id; `course reset` gives a fresh notebook to copy your answer into."
             )
         if len(cells) > 1:
-            raise NotebookError(f"The cell {id!r} is there {len(cells)} times; expected once.")
+            raise NotebookError(
+                f"The cell {id!r} is there {len(cells)} times; expected once.", tampering=True
+            )
         if cells[0]["cell_type"] != "code":
-            raise NotebookError(f"The cell {id!r} is {cells[0]['cell_type']}; expected code.")
+            kind = cells[0]["cell_type"]
+            raise NotebookError(f"The cell {id!r} is {kind}; expected code.", tampering=True)
         source = cells[0]["source"]
         text = source if isinstance(source, str) else "".join(source)
         if len(text) > MOST_SOURCE:

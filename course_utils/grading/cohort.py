@@ -1,0 +1,363 @@
+"""Grades a class: many submissions at once, on this machine or on a Dask cluster.
+
+The process that runs `grade_cohort` alone writes the gradebook. An attempt is written as soon as it
+is graded; whatever stops the run, the next one goes on with what is missing. A process of the
+grader that dies takes nothing with it: what it was grading is tried again, alone, and is a grader
+fault if that happens twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import secrets
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from course_utils.grading.attempts import FAULT, Attempt
+from course_utils.grading.gradebook import Gradebook
+from course_utils.grading.grader import FAULT_MESSAGE, Order, conditions, grade
+from course_utils.grading.submissions import Ignored, Submission
+
+TRIES = 2  # of an order whose process died
+PATIENCE_SECONDS = 3600.0  # without any result before what runs is given up
+SECRET_BYTES = 32
+
+
+class CohortError(RuntimeError):
+    """Nothing could be graded; the message says why and what to do."""
+
+
+@dataclass
+class Tally:
+    """What a run did.
+
+    Attributes:
+        graded: how many submissions, by verdict.
+        before: how many were graded by an earlier run.
+        ignored: files that are no submission, and why.
+    """
+
+    graded: dict[str, int] = field(default_factory=dict)
+    before: int = 0
+    ignored: list[Ignored] = field(default_factory=list)
+
+    @property
+    def faults(self) -> int:
+        """How many the grader failed at."""
+        return self.graded.get(FAULT, 0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a class is graded.
+
+    Attributes:
+        secret: of the course; hidden inputs are derived from it.
+        jobs: processes at once on this machine.
+        scheduler: address of a Dask scheduler; None grades on this machine.
+        sandboxed: False only for one's own notebooks; every result is marked.
+        threads: of torch in each sandbox.
+    """
+
+    secret: bytes
+    jobs: int = 1
+    scheduler: str | None = None
+    sandboxed: bool = True
+    threads: int = 1
+
+
+def secret_of(folder: Path) -> bytes:
+    """The secret of a results folder; made once, readable by its owner alone.
+
+    Raises:
+        CohortError: the file is there and holds no secret.
+    """
+    path = folder / "secret"
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    try:
+        found = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except (ValueError, OSError):
+        found = b""
+    if len(found) < 16:
+        raise CohortError(
+            f"{path} holds no secret. If it was cut off, delete it; a new one gives new inputs."
+        )
+    return found
+
+
+def grade_cohort(
+    submissions: Iterable[Submission | Ignored],
+    book: Gradebook,
+    settings: Settings,
+    on_attempt: Callable[[Attempt], object] | None = None,
+    grader: Callable[[Order], Attempt] = grade,
+) -> Tally:
+    """Grade what is not graded yet.
+
+    Args:
+        submissions: as `find_submissions` gives them; read one after another.
+        book: gets every attempt as soon as it is there.
+        settings: how.
+        on_attempt: told of each.
+        grader: grades one order in another process.
+
+    Returns:
+        What was done.
+
+    Raises:
+        CohortError: Dask is not installed or the scheduler does not answer.
+        SandboxError: the sandbox is not in force here, or on a machine of the cluster.
+    """
+    tally = Tally()
+    orders = _wanted(submissions, book, settings, tally)
+    if settings.scheduler is None:
+        if settings.sandboxed:
+            from course_utils.grading.probe import require
+
+            require()
+        attempts = _on_this_machine(orders, settings, grader)
+    else:
+        attempts = _on_a_cluster(orders, settings, grader)
+    with contextlib.closing(attempts):
+        for attempt in attempts:
+            book.add(attempt)
+            tally.graded[attempt.verdict] = tally.graded.get(attempt.verdict, 0) + 1
+            if on_attempt is not None:
+                on_attempt(attempt)
+    return tally
+
+
+def _wanted(
+    submissions: Iterable[Submission | Ignored], book: Gradebook, settings: Settings, tally: Tally
+) -> Iterator[Order]:
+    """The orders for what is not graded yet under the same conditions."""
+    keys: dict[str, str] = {}
+    names: dict[str, str] = {}
+    asked: set[tuple[str, str, str]] = set()
+    for found in submissions:
+        if isinstance(found, Ignored):
+            tally.ignored.append(found)
+            continue
+        if found.challenge is None:
+            why = "neither its name nor its cells say which challenge it answers"
+            tally.ignored.append(Ignored(found.source, why))
+            continue
+        order = Order(
+            found.student,
+            found.challenge,
+            found.data,
+            found.submitted.isoformat(timespec="seconds"),
+            settings.secret,
+            settings.sandboxed,
+            settings.threads,
+        )
+        if order.challenge not in keys:
+            from course_utils.grading.challenge import find_challenge
+
+            names[order.challenge] = find_challenge(order.challenge).name
+            keys[order.challenge] = conditions(order)["key"]
+        name, key = names[order.challenge], keys[order.challenge]
+        same = (order.student, name, order.submission)
+        if same in asked or book.graded(*same, key) is not None:
+            tally.before += 1
+            continue
+        asked.add(same)
+        yield order
+
+
+def faulty(order: Order, why: str) -> Attempt:
+    """The attempt for an order that no process came back from."""
+    from course_utils.grading.challenge import find_challenge
+
+    challenge = find_challenge(order.challenge)
+    return Attempt(
+        student=order.student,
+        challenge=challenge.name,
+        submission=order.submission,
+        verdict=FAULT,
+        points=None,
+        most=challenge.points,
+        passed=None,
+        message=FAULT_MESSAGE,
+        parts=(),
+        answers={},
+        submitted=order.submitted,
+        graded=datetime.now(UTC).isoformat(timespec="seconds"),
+        record={
+            "key": "unknown",
+            "sandboxed": order.sandboxed,
+            "seed": order.seed,
+            "fault": why,
+        },
+    )
+
+
+# --- this machine --------------------------------------------------------------------------------
+
+
+def _prepare(parent: int, threads: int) -> None:
+    """In a grader's process: die with the parent, and share the cores."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _pool(jobs: int, threads: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, context, _prepare, (os.getpid(), threads))
+
+
+def _on_this_machine(
+    orders: Iterator[Order], settings: Settings, grader: Callable[[Order], Attempt]
+) -> Generator[Attempt, None, None]:
+    """Attempts as they come; at most twice as many orders as processes are held at once."""
+    pool = _pool(settings.jobs, settings.threads)
+    running: dict[Future[Attempt], Order] = {}
+    suspects: list[Order] = []  # their process died; each is tried again, alone
+    more = True
+    try:
+        while more or running:
+            while more and len(running) < 2 * settings.jobs:
+                order = next(orders, None)
+                if order is None:
+                    more = False
+                else:
+                    running[pool.submit(grader, order)] = order
+            done, _ = wait(running, PATIENCE_SECONDS, return_when=FIRST_COMPLETED)
+            broken = not done and bool(running)
+            for future in done:
+                order = running.pop(future)
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    broken = True
+                    suspects.append(order)
+                except Exception as error:  # the attempt could not be sent back
+                    yield faulty(order, f"{type(error).__name__}: {error}"[:1000])
+            if broken:
+                suspects += running.values()
+                running.clear()
+                _end_pool(pool)
+                for order in suspects:
+                    yield _alone(order, settings, grader)
+                suspects.clear()
+                pool = _pool(settings.jobs, settings.threads)
+    finally:
+        _end_pool(pool)
+
+
+def _alone(order: Order, settings: Settings, grader: Callable[[Order], Attempt]) -> Attempt:
+    """Try an order by itself, in a process of its own."""
+    why = "the grader's process ended"
+    for _ in range(TRIES):
+        pool = _pool(1, settings.threads)
+        try:
+            return pool.submit(grader, order).result(PATIENCE_SECONDS)
+        except BrokenProcessPool:
+            why = "the grader's process ended, more than once"
+        except TimeoutError:
+            why = f"the grader did not come back within {PATIENCE_SECONDS:g} s"
+        finally:
+            _end_pool(pool)
+    return faulty(order, why)
+
+
+def _end_pool(pool: ProcessPoolExecutor) -> None:
+    """End a pool at once; sandboxes die with the processes that started them."""
+    processes = list((getattr(pool, "_processes", None) or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join(10)
+
+
+# --- a cluster -----------------------------------------------------------------------------------
+
+
+def _holds() -> str:
+    """On a machine of the cluster: whether the sandbox is in force; what is wrong, or nothing."""
+    from course_utils.grading.probe import require
+    from course_utils.grading.sandbox import SandboxError
+
+    try:
+        require()
+    except SandboxError as error:
+        return str(error)
+    return ""
+
+
+def _on_a_cluster(
+    orders: Iterator[Order], settings: Settings, grader: Callable[[Order], Attempt]
+) -> Generator[Attempt, None, None]:
+    """Attempts as a Dask cluster gives them; Dask moves what a lost worker had to another one."""
+    from course_utils.grading.sandbox import SandboxError
+
+    try:
+        from distributed import Client, as_completed
+    except ModuleNotFoundError:
+        raise CohortError(
+            "grading on a cluster needs Dask: `pip install 'sculpting-noise[cluster]'`"
+        ) from None
+    try:
+        client = Client(settings.scheduler, timeout=20, set_as_default=False)
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise CohortError(f"no Dask scheduler answers at {settings.scheduler}: {why}") from None
+    try:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        if not workers:
+            raise CohortError(f"the Dask scheduler at {settings.scheduler} has no workers")
+        if settings.sandboxed:
+            states: Mapping[str, str] = client.run(_holds)
+            wrong = [f"{worker}: {why}" for worker, why in states.items() if why]
+            if wrong:
+                raise SandboxError(" ".join(wrong))
+        room = 4 * sum(each["nthreads"] for each in workers.values())
+        running: dict[Any, Order] = {}
+
+        def submit() -> Any | None:
+            order = next(orders, None)
+            if order is None:
+                return None
+            future = client.submit(grader, order, pure=False, retries=TRIES)
+            running[future.key] = order
+            return future
+
+        first = [future for _ in range(room) if (future := submit()) is not None]
+        completed = as_completed(first)
+        for future in completed:
+            order = running.pop(future.key)
+            if future.status == "finished":
+                yield future.result()
+            else:
+                failed = future.exception()
+                yield faulty(order, f"{type(failed).__name__}: {failed}"[:1000])
+            future.release()
+            following = submit()
+            if following is not None:
+                completed.add(following)
+    finally:
+        client.close()

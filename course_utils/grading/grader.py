@@ -1,0 +1,202 @@
+"""Grades one submission: the trusted side, in a process that learners' code never enters."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import importlib
+import inspect
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from course_utils.grading.attempts import FAULT, Attempt, PartRecord
+from course_utils.grading.challenge import Challenge, find_challenge
+from course_utils.grading.notebooks import MOST_BYTES, NotebookError, answers_of, parse_notebook
+from course_utils.grading.process import OtherProcess
+from course_utils.grading.sandbox import PACKAGE, Sandbox
+from course_utils.grading.verify import Result, verify
+
+WEIGHTS = PACKAGE / "weights"
+MACHINERY = ("boundary", "callers", "challenge", "notebooks", "process", "verify", "worker")
+FAULT_MESSAGE = (
+    "The grader failed, and not your answer. It costs you nothing; it will be graded again."
+)
+# What a whole attempt is called, where no part decides: the first of these that a part has.
+WORST_FIRST = ("refused", "timeout", "memory", "killed", "error", "wrong")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One submission to grade; goes to another process or machine as it is.
+
+    Attributes:
+        student: whose.
+        challenge: its number.
+        data: the notebook's bytes.
+        submitted: when, ISO 8601.
+        secret: of the course; the inputs are derived from it.
+        sandboxed: False only for `--unsafe-no-sandbox`.
+        threads: of torch in the sandbox.
+    """
+
+    student: str
+    challenge: str
+    data: bytes
+    submitted: str
+    secret: bytes
+    sandboxed: bool = True
+    threads: int = 1
+
+    @property
+    def submission(self) -> str:
+        """SHA-256 of the bytes."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def seed(self) -> str:
+        """New for each submission, and the same whenever it is graded again with this secret."""
+        words = f"{self.challenge}\x1f{self.submission}".encode()
+        return hmac.new(self.secret, words, hashlib.sha256).hexdigest()[:32]
+
+
+def grade(order: Order) -> Attempt:
+    """Grade one submission; whatever goes wrong on our side is a grader fault, never a zero."""
+    started = time.monotonic()
+    challenge = find_challenge(order.challenge)
+    attempt = Attempt(
+        student=order.student,
+        challenge=challenge.name,
+        submission=order.submission,
+        verdict=FAULT,
+        points=None,
+        most=challenge.points,
+        passed=None,
+        message=FAULT_MESSAGE,
+        parts=(),
+        answers={},
+        submitted=order.submitted,
+        graded=datetime.now(UTC).isoformat(timespec="seconds"),
+        record={"key": "unknown", "sandboxed": order.sandboxed, "seed": order.seed},
+    )
+    try:
+        attempt = replace(attempt, record={**attempt.record, **conditions(order)})
+        attempt = _graded(order, challenge, attempt)
+    except Exception as error:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000]
+        attempt = replace(attempt, record={**attempt.record, "fault": text})
+    seconds = round(time.monotonic() - started, 2)
+    return replace(attempt, record={**attempt.record, "seconds": seconds})
+
+
+def _graded(order: Order, challenge: Challenge, attempt: Attempt) -> Attempt:
+    def without_answers(verdict: str, message: str) -> Attempt:
+        return replace(attempt, verdict=verdict, points=0.0, passed=False, message=message)
+
+    try:
+        if len(order.data) > MOST_BYTES:
+            raise NotebookError(
+                f"The notebook has more than {MOST_BYTES / 2**20:.0f} MB. Clear its outputs and "
+                "hand it in again."
+            )
+        answers = answers_of(parse_notebook(order.data, "The notebook"), challenge)
+    except NotebookError as error:
+        return without_answers("tampered" if error.tampering else "unreadable", str(error))
+    start = None
+    if order.sandboxed:
+        start = Sandbox.for_challenge(challenge, order.threads).starter()
+    with OtherProcess(challenge, answers, start) as caller:
+        result = verify(challenge, caller, order.seed)
+    verdict, message = overall(result)
+    return replace(
+        attempt,
+        verdict=verdict,
+        points=result.points,
+        passed=result.passed and verdict != "tampered",
+        message=message,
+        parts=tuple(PartRecord.of(part) for part in result.parts),
+        answers=dict(answers),
+    )
+
+
+def overall(result: Result) -> tuple[str, str]:
+    """What a whole attempt is called, and a sentence to the learner."""
+    worth = f"{result.points:g} of {result.most:g} points"
+    found = [part.verdict for part in result.parts]
+    if not result.attempted:
+        return "not attempted", "No answer is written yet."
+    if "tampered" in found:
+        part = result.parts[found.index("tampered")]
+        return "tampered", f"Part {part.id}: {part.message} A person will look at it."
+    if result.passed:
+        return "pass", f"{worth}: passed."
+    if result.points > 0:
+        return "partial", f"{worth}: not passed yet."
+    for verdict in WORST_FIRST:
+        if verdict in found:
+            part = result.parts[found.index(verdict)]
+            return verdict, f"{worth}. Part {part.id}: {part.message}"
+    return "wrong", f"{worth}: not passed yet."
+
+
+def conditions(order: Order) -> dict[str, Any]:
+    """What a grade depends on, beside the submission; attempts of equal "key" were graded alike."""
+    challenge = find_challenge(order.challenge)
+    profile: Mapping[str, Any] = {"hash": None}
+    if order.sandboxed:
+        profile = Sandbox.for_challenge(challenge, order.threads).profile()
+    found = {
+        "template": template_hash(challenge.number),
+        "environment": environment_hash(),
+        "weights": weights_hash(),
+        "sandbox": profile["hash"],
+        "limits": {
+            part.id: {
+                "seconds": part.limits.seconds,
+                "megabytes": part.limits.megabytes,
+                "oracle_calls": dict(part.limits.oracle_calls),
+            }
+            for part in challenge.parts
+        },
+        "threads": order.threads,
+    }
+    return {**found, "key": _hash(json.dumps(found, sort_keys=True).encode())}
+
+
+@functools.cache
+def template_hash(number: str) -> str:
+    """Of what a challenge asks and how it is measured: its module and the grading package."""
+    module = importlib.import_module(f"course_utils.grading.challenge_{number}")
+    own = inspect.getsource(module).encode()
+    others = [(PACKAGE / "grading" / f"{name}.py").read_bytes() for name in MACHINERY]
+    return _hash(b"\x1f".join([own, *others]))
+
+
+@functools.cache
+def environment_hash() -> str:
+    """Of Python, the machine's kind and the versions of all packages."""
+    from importlib import metadata
+
+    versions = sorted({f"{d.metadata['Name']} {d.version}" for d in metadata.distributions()})
+    return _hash("\n".join([platform.python_version(), platform.machine(), *versions]).encode())
+
+
+@functools.cache
+def weights_hash() -> str:
+    """Of all trained weights, the judge's too."""
+    digest = hashlib.sha256()
+    for path in sorted(WEIGHTS.rglob("*.safetensors")):
+        digest.update(path.relative_to(WEIGHTS).as_posix().encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

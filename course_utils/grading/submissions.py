@@ -1,0 +1,225 @@
+"""The notebooks that were handed in: whose they are, of which challenge, and their bytes.
+
+Known layouts: `student/02_denoise_on_a_budget.ipynb` (deeper folders too, as nbgrader and Moodle
+make them) and `student_02_denoise_on_a_budget.ipynb` (as Canvas gives), in a folder, in a zip, or
+in zips in a folder. Nothing is unpacked: entries are read one at a time, up to a limit, whatever a
+zip says of itself. Links are never followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import unicodedata
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from course_utils.grading.challenge import NAMES, Challenge, find_challenge
+from course_utils.grading.notebooks import MOST_BYTES
+
+MOST_ENTRIES = 20_000  # of a zip
+IGNORED = {"__MACOSX", ".ipynb_checkpoints", ".DS_Store"}
+SUFFIX = ".ipynb"
+
+
+class SubmissionsError(ValueError):
+    """What was given holds no submissions; the message says why."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One notebook.
+
+    Attributes:
+        student: whose; the first folder's name, or what stands before the challenge's name.
+        challenge: its number, "02"; None where neither name nor cells tell.
+        source: where it was found, for messages.
+        data: its bytes, at most one more than `MOST_BYTES`.
+        submitted: when the file was last changed.
+    """
+
+    student: str
+    challenge: str | None
+    source: str
+    data: bytes
+    submitted: datetime
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the bytes."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A file that is no submission, and why."""
+
+    source: str
+    why: str
+
+
+def find_submissions(
+    path: str | Path, challenge: str | None = None
+) -> Iterator[Submission | Ignored]:
+    """Read what was handed in, in the order of names.
+
+    Args:
+        path: a folder or a zip.
+        challenge: of all of them, where the names don't say; a number.
+
+    Raises:
+        SubmissionsError: there is no such folder or zip.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix.lower() == SUFFIX:
+        raise SubmissionsError(
+            f"{path} is one notebook; expected a folder or a zip of them. `course verify {path}` "
+            "says what one notebook is worth."
+        )
+    if path.is_dir():
+        yield from _in_folder(path, challenge)
+    elif zipfile.is_zipfile(path):
+        yield from _in_zip(path, None, challenge)
+    else:
+        what = "is neither a folder nor a zip" if path.exists() else "is not there"
+        raise SubmissionsError(f"{path} {what}; expected a folder or a zip of notebooks")
+
+
+def _in_folder(folder: Path, challenge: str | None) -> Iterator[Submission | Ignored]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in IGNORED)
+        for name in sorted(files):
+            path = Path(root, name)
+            where = path.relative_to(folder)
+            if name in IGNORED or path.suffix.lower() not in (SUFFIX, ".zip"):
+                continue
+            try:
+                status = path.lstat()
+                if not stat.S_ISREG(status.st_mode):
+                    yield Ignored(str(where), "is a link or no plain file")
+                    continue
+                if path.suffix.lower() == ".zip":
+                    student = where.parts[0] if len(where.parts) > 1 else None
+                    if zipfile.is_zipfile(path):
+                        yield from _in_zip(path, student or path.stem, challenge)
+                    else:
+                        yield Ignored(str(where), "is no zip, whatever its name says")
+                    continue
+                with path.open("rb") as file:
+                    data = file.read(MOST_BYTES + 1)
+            except OSError as error:
+                yield Ignored(str(where), f"can't be read: {error.strerror}")
+                continue
+            moment = datetime.fromtimestamp(status.st_mtime, UTC)
+            yield _submission(PurePosixPath(where.as_posix()), data, moment, None, challenge)
+
+
+def _in_zip(
+    path: Path, student: str | None, challenge: str | None
+) -> Iterator[Submission | Ignored]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if len(entries) > MOST_ENTRIES:
+                yield Ignored(path.name, f"has {len(entries):,} entries; at most {MOST_ENTRIES:,}")
+                return
+            for entry in sorted(entries, key=lambda each: each.filename):
+                where = PurePosixPath(entry.filename.replace("\\", "/"))
+                source = f"{path.name}:{entry.filename}"
+                if entry.is_dir() or where.suffix.lower() != SUFFIX or IGNORED & set(where.parts):
+                    continue
+                if stat.S_ISLNK(entry.external_attr >> 16):
+                    yield Ignored(source, "is a link")
+                    continue
+                if where.is_absolute() or ".." in where.parts:
+                    yield Ignored(source, "has a name that leads out of the zip")
+                    continue
+                try:
+                    with archive.open(entry) as file:
+                        data = file.read(MOST_BYTES + 1)
+                except (
+                    zipfile.BadZipFile,
+                    RuntimeError,
+                    NotImplementedError,
+                    OSError,
+                    EOFError,
+                ) as e:
+                    yield Ignored(source, f"can't be read: {' '.join(str(e).split())}")
+                    continue
+                except Exception as e:  # a decompressor's own errors
+                    yield Ignored(source, f"is damaged ({type(e).__name__})")
+                    continue
+                try:
+                    moment = datetime(*entry.date_time).astimezone(UTC)
+                except (ValueError, OverflowError):
+                    moment = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                yield _submission(where, data, moment, student, challenge, source)
+    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+        yield Ignored(path.name, f"is a damaged zip: {' '.join(str(error).split())}")
+
+
+def _submission(
+    where: PurePosixPath,
+    data: bytes,
+    moment: datetime,
+    student: str | None,
+    challenge: str | None,
+    source: str | None = None,
+) -> Submission:
+    named, before = split_name(where.stem)
+    if student is None:
+        student = where.parts[0] if len(where.parts) > 1 else before or where.stem
+    number = challenge or named or challenge_of(data)
+    return Submission(clean(student), number, source or str(where), data, moment)
+
+
+def split_name(stem: str) -> tuple[str | None, str]:
+    """The challenge's number in a file's name, and what stands before it.
+
+    `alice_02_denoise_on_a_budget`, `alice-02`, and `02_denoise_on_a_budget-1 (2)`, as browsers and
+    Canvas rename it, all are challenge 02.
+    """
+    for number, name in NAMES.items():
+        found = re.search(rf"(?:^|[\W_])(?:{number}[\W_]+)?{name}(?:[\W_].*)?$", stem, re.I)
+        if found is None:
+            found = re.search(rf"(?:^|[\W_]){number}(?:\W.*)?$", stem)
+        if found is not None:
+            return number, stem[: found.start()].rstrip("_-. ")
+    return None, ""
+
+
+def challenge_of(data: bytes) -> str | None:
+    """The challenge whose answer cells a notebook has."""
+    import json
+
+    if len(data) > MOST_BYTES:
+        return None
+    try:
+        ids = {cell.get("id") for cell in json.loads(data)["cells"]}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    fitting = [each for each in every_challenge() if ids.issuperset(each.answers)]
+    return fitting[0].number if len(fitting) == 1 else None
+
+
+def every_challenge() -> list[Challenge]:
+    """All that are written."""
+    found = []
+    for number in NAMES:
+        try:
+            found.append(find_challenge(number))
+        except ValueError:
+            continue
+    return found
+
+
+def clean(name: str) -> str:
+    """A student's name without what can't be shown; never empty."""
+    text = unicodedata.normalize("NFC", name)
+    text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cs", "Cn", "Co"))
+    return " ".join(text.split())[:200] or "(no name)"
