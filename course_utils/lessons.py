@@ -97,28 +97,50 @@ def find_lesson(number: str | int) -> Lesson:
 
 
 def reset_lesson(lesson: Lesson) -> Path | None:
-    """Write a lesson's notebook anew from its solution; the old file is kept beside it.
+    """Write a lesson's notebook anew from its solution; see `reset_notebook`."""
+    return reset_notebook(lesson.solution, lesson.notebook)
+
+
+def challenge_notebook(name: str) -> tuple[Path, Path] | None:
+    """The solution and the learner's notebook of a challenge; None if it is no challenge's name.
 
     Args:
-        lesson: which.
+        name: "03_teach_it_to_read", "teach_it_to_read", or a path that ends so.
+    """
+    from course_utils.grading.names import NAMES
+
+    wanted = Path(name).stem
+    for number, title in NAMES.items():
+        if wanted in (title, f"{number}_{title}"):
+            file = f"{number}_{title}.ipynb"
+            return ROOT / "solutions" / "challenges" / file, ROOT / "challenges" / file
+    return None
+
+
+def reset_notebook(solution: Path, target: Path) -> Path | None:
+    """Write a learner's notebook anew from its solution; the old file is kept beside it.
+
+    Args:
+        solution: the complete notebook.
+        target: the learner's.
 
     Returns:
         Where the old file is now; None if there was none, or if it was already fresh.
 
     Raises:
-        ValueError: the lesson has no solution to make it from.
+        ValueError: there is no solution to make it from.
         OSError: no space, no permission; the old notebook is still in its place.
     """
     from course_utils.authoring import learner_version, read, shown, to_bytes
     from course_utils.files import write_atomically
 
-    if not lesson.solution.exists():
+    if not solution.exists():
         raise ValueError(
-            f"lesson {lesson.number} can't be reset: {shown(lesson.solution)} is missing. "
+            f"{target.stem} can't be reset: {shown(solution)} is missing. "
             "`git checkout -- solutions` brings it back if it was ever there."
         )
-    fresh = to_bytes(learner_version(read(lesson.solution), shown(lesson.solution)))
-    target, kept = lesson.notebook, None
+    fresh = to_bytes(learner_version(read(solution), shown(solution)))
+    kept = None
     if target.exists():
         if target.read_bytes() == fresh:
             return None
@@ -128,6 +150,6 @@ def reset_lesson(lesson: Lesson) -> Path | None:
         while kept.exists():
             count += 1
             kept = target.with_name(f"{target.stem}.{now}-{count}.ipynb")
-        write_atomically(kept, target.read_bytes())  # a copy first: the lesson is never gone
+        write_atomically(kept, target.read_bytes())  # a copy first: the notebook is never gone
     write_atomically(target, fresh)
     return kept

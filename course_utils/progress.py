@@ -122,6 +122,19 @@ class Progress:
         Returns:
             An entry for each id of `current`; all open where nothing can be read.
         """
+        rows = self.events()
+        found: dict[str, list[tuple[str, str, str, str]]] = {id: [] for id in current}
+        for row in rows:
+            if row[1] in found:
+                found[row[1]].append(row)
+        return {id: _entry(found[id], fingerprint) for id, fingerprint in current.items()}
+
+    def events(self, start: str = "") -> list[tuple[str, str, str, str]]:
+        """All events in their order: (at, exercise, event, fingerprint).
+
+        Args:
+            start: only of exercises whose id begins so.
+        """
         rows: list[tuple[str, str, str, str]] = []
         try:
             with self._open(create=False) as connection:
@@ -130,11 +143,7 @@ class Progress:
                     rows = connection.execute(sql).fetchall()
         except (sqlite3.Error, OSError) as error:
             self._warn(error)
-        found: dict[str, list[tuple[str, str, str, str]]] = {id: [] for id in current}
-        for row in rows:
-            if row[1] in found:
-                found[row[1]].append(row)
-        return {id: _entry(found[id], fingerprint) for id, fingerprint in current.items()}
+        return [row for row in rows if row[1].startswith(start)]
 
     @contextlib.contextmanager
     def _open(self, create: bool = True) -> Iterator[sqlite3.Connection | None]:
@@ -264,6 +273,81 @@ def next_exercise(progress: Progress) -> tuple[Lesson, Exercise] | None:
             if here.open:
                 return lesson, here.open[0]
     return None
+
+
+# --- challenges ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChallengeStanding:
+    """One challenge and what it was worth.
+
+    Attributes:
+        number: two digits.
+        name: of its notebook, without suffix.
+        passed: whether it was ever passed.
+        tries: how often it was verified with something in it.
+        best: the most points of a try; None before the first.
+        most: possible; None before the first try.
+    """
+
+    number: str
+    name: str
+    passed: bool = False
+    tries: int = 0
+    best: float | None = None
+    most: float | None = None
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        return self.name[3:].replace("_", " ").capitalize()
+
+    def words(self) -> str:
+        """For a list."""
+        if not self.tries:
+            return "not tried"
+        tries = f"{self.tries} {'try' if self.tries == 1 else 'tries'}"
+        state = "passed" if self.passed else "not passed yet"
+        of = "" if self.most is None else f" of {self.most:g}"
+        return f"{state}, {self.best:g}{of} points at best, {tries}"
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {"challenge": self.name, **dataclasses.asdict(self)}
+
+
+def challenge_standings(progress: Progress) -> list[ChallengeStanding]:
+    """Where the challenges stand that are written."""
+    from course_utils.grading.names import NAMES
+    from course_utils.lessons import ROOT
+
+    events = progress.events("challenge.")
+    found = []
+    for number, title in NAMES.items():
+        name = f"{number}_{title}"
+        if not (ROOT / "challenges" / f"{name}.ipynb").exists():
+            continue
+        own = [row for row in events if row[1] == f"challenge.{number}"]
+        points = [_points(row[3]) for row in own]
+        best, most = max(points, key=lambda each: each[0]) if points else (None, None)
+        passed = any(row[2] == "passed" for row in own)
+        found.append(ChallengeStanding(number, name, passed, len(own), best, most))
+    return found
+
+
+def _points(text: str) -> tuple[float, float | None]:
+    """ "7/10" as numbers."""
+    best, _, most = text.partition("/")
+    try:
+        return float(best), float(most) if most else None
+    except ValueError:
+        return 0.0, None
+
+
+def next_challenge(progress: Progress) -> ChallengeStanding | None:
+    """The first that was not passed; None if all were."""
+    return next((each for each in challenge_standings(progress) if not each.passed), None)
 
 
 def describe_lesson(number: str, progress: Progress) -> Note:

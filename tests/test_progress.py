@@ -165,11 +165,31 @@ def test_next_names_the_first_open_exercise(
         seen.append(exercise.id)
         progress.record(exercise.id, "passed", exercise.fingerprint)
     assert seen == sorted(seen, key=lambda id: id[:2]) and len(seen) == len(set(seen)) > 4
-    assert cli.main(["next"]) == 0
-    assert "Every exercise that is written is done" in capsys.readouterr().out
     assert cli.main(["progress", "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
-    assert all(e["state"] == "done" for row in table for e in row["exercises"].values())
+    assert all(e["state"] == "done" for row in table["lessons"] for e in row["exercises"].values())
+    assert table["challenges"] and not any(row["passed"] for row in table["challenges"])
+    for row in table["challenges"]:  # challenges come after the lessons, in their order
+        assert cli.main(["next"]) == 0
+        assert f"challenges/{row['name']}.ipynb" in capsys.readouterr().out
+        progress.record(f"challenge.{row['number']}", "passed", "8/10")
+    assert cli.main(["next"]) == 0
+    assert "Everything that is written is done" in capsys.readouterr().out
+
+
+def test_challenges_are_shown_with_their_best_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COURSE_PROGRESS", str(tmp_path / "p.sqlite"))
+    progress = Progress.default()
+    for event, points in (("wrong", "4/10"), ("passed", "9/10"), ("wrong", "6.5/10")):
+        progress.record("challenge.01", event, points)
+    progress.record("challenge.02", "wrong", "3/10")
+    assert cli.main(["progress"]) == 0
+    out = capsys.readouterr().out
+    assert "[x] 01 Noise to order" in out and "passed, 9 of 10 points at best, 3 tries" in out
+    assert "[~] 02 Denoise on a budget" in out and "not passed yet, 3 of 10" in out
+    assert "[ ] 03 Teach it to read" in out and "Challenges: 1 of " in out
 
 
 def test_progress_of_one_lesson(
@@ -206,6 +226,18 @@ def test_reset_keeps_the_old_file_beside_the_fresh_one(
     assert fresh.read_bytes() == original and [p.read_bytes() for p in others] == [mine]
     assert cli.main(["reset", "00"]) == 0  # already fresh: nothing to keep
     assert len(list(fresh.parent.iterdir())) == 2
+
+
+def test_a_challenge_is_reset_by_its_name(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["reset", "challenges/04_squeeze.ipynb"]) == 0
+    fresh = copy / "challenges" / "04_squeeze.ipynb"
+    assert (
+        fresh.read_bytes() == (Path(__file__).parents[1] / "challenges" / fresh.name).read_bytes()
+    )
+    fresh.write_text("mine")
+    assert cli.main(["reset", "04_squeeze"]) == 0
+    assert "is kept as" in capsys.readouterr().out
+    assert sorted(p.read_text() == "mine" for p in fresh.parent.iterdir()) == [False, True]
 
 
 def test_a_lesson_that_is_not_there_cannot_be_reset(

@@ -14,7 +14,7 @@ def register(subparsers: Any) -> None:
         "next",
         help="what to do next; --open opens it",
         description="Says what comes next: the first open exercise of the first lesson that has "
-        "one.",
+        "one, then the first challenge that you have not passed.",
     )
     parser.add_argument("--open", action="store_true", help="open it in JupyterLab")
     parser.set_defaults(run=run)
@@ -23,21 +23,27 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Say it, and open it if asked to."""
     from course_utils.lessons import ROOT
-    from course_utils.progress import Progress, next_exercise
+    from course_utils.progress import Progress, next_challenge, next_exercise
 
-    following = next_exercise(Progress.default())
+    progress = Progress.default()
+    following = next_exercise(progress)
     if following is None:
-        print("Every exercise that is written is done. `course progress` lists them.")
-        return 0
-    lesson, exercise = following
-    try:
-        path = lesson.notebook.relative_to(ROOT).as_posix()
-    except ValueError:
-        path = str(lesson.notebook)
-    print(
-        f"{exercise.name}, lesson {lesson.number} {lesson.title} (difficulty {exercise.difficulty} "
-        f"of 5, about {exercise.minutes} minutes)\n{path}"
-    )
+        challenge = next_challenge(progress)
+        if challenge is None:
+            print("Everything that is written is done. `course progress` lists it.")
+            return 0
+        path = f"challenges/{challenge.name}.ipynb"
+        print(f"Challenge {challenge.number} {challenge.title} ({challenge.words()})\n{path}")
+    else:
+        lesson, exercise = following
+        try:
+            path = lesson.notebook.relative_to(ROOT).as_posix()
+        except ValueError:
+            path = str(lesson.notebook)
+        print(
+            f"{exercise.name}, lesson {lesson.number} {lesson.title} (difficulty "
+            f"{exercise.difficulty} of 5, about {exercise.minutes} minutes)\n{path}"
+        )
     if not args.open:
         print(f"Open it: `course next --open`, or `jupyter lab {path}`")
         return 0

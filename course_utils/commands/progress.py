@@ -13,7 +13,7 @@ def register(subparsers: Any) -> None:
         "progress",
         help="what you have done, what is open, what is next",
         description="Shows every lesson's exercises: done, open, shown (its solution was looked "
-        "at), or changed since you solved it.",
+        "at), or changed since you solved it; and what the challenges were worth.",
     )
     parser.add_argument("lesson", nargs="?", help="only this one, such as 03")
     parser.add_argument("--json", action="store_true", help="for programs")
@@ -27,13 +27,25 @@ def run(args: argparse.Namespace) -> int:
         ValueError: there is no such lesson.
     """
     from course_utils.lessons import LESSONS, find_lesson
-    from course_utils.progress import WORDS, Progress, next_exercise, standing
+    from course_utils.progress import (
+        WORDS,
+        Progress,
+        challenge_standings,
+        next_challenge,
+        next_exercise,
+        standing,
+    )
 
     progress = Progress.default()
     lessons = [find_lesson(args.lesson)] if args.lesson else [x for x in LESSONS if x.written]
     standings = [standing(lesson.number, progress) for lesson in lessons]
+    challenges = [] if args.lesson else challenge_standings(progress)
     if args.json:
-        print(json.dumps([s.to_json() for s in standings], indent=1))
+        found = {
+            "lessons": [each.to_json() for each in standings],
+            "challenges": [each.to_json() for each in challenges],
+        }
+        print(json.dumps(found, indent=1))
         return 0
     for here in standings:
         done = len(here.exercises) - len(here.open)
@@ -46,12 +58,20 @@ def run(args: argparse.Namespace) -> int:
             tries = f", {entry.tries} {'try' if entry.tries == 1 else 'tries'}"
             more = WORDS[entry.state] + (tries if entry.tries else "")
             print(f"  [{mark}] {exercise.name:<28} {more}")
-    following = next_exercise(progress)
-    if following is None:
-        print("\nEverything that is written is done.")
-    else:
+    if challenges:
+        passed = sum(each.passed for each in challenges)
+        print(f"Challenges: {passed} of {len(challenges)} passed")
+        for each in challenges:
+            mark = "x" if each.passed else "~" if each.tries else " "
+            print(f"  [{mark}] {each.number} {each.title:<25} {each.words()}")
+    following, challenge = next_exercise(progress), next_challenge(progress)
+    if following is not None:
         lesson, exercise = following
         print(f"\nNext: {exercise.name} in lesson {lesson.number} (`course next --open` opens it)")
+    elif challenge is not None:
+        print(f"\nNext: challenge {challenge.number}, challenges/{challenge.name}.ipynb")
+    else:
+        print("\nEverything that is written is done.")
     if progress.path is not None:
         print(f"Kept in {progress.path}")
     return 0

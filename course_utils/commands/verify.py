@@ -20,6 +20,9 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("notebook", type=Path, help="such as challenges/01_noise_to_order.ipynb")
     parser.add_argument("--seed", help="repeat the inputs of an earlier run, which printed it")
+    parser.add_argument(
+        "--sandbox", action="store_true", help="in the sandbox that grading uses (Linux)"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=run)
 
@@ -29,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         ValueError: it is no notebook of a challenge, or an answer cell is missing.
+        SandboxError: there is no sandbox here.
     """
     from course_utils.grading.challenge import find_challenge
     from course_utils.grading.notebooks import read_answers
@@ -45,7 +49,14 @@ def run(args: argparse.Namespace) -> int:
         if sys.stderr.isatty():
             print(f"part {part.id} of {len(challenge.parts)} ...", end="\r", file=sys.stderr)
 
-    with OtherProcess(challenge, answers) as caller:
+    start = None
+    if args.sandbox:
+        from course_utils.grading.probe import require
+        from course_utils.grading.sandbox import Sandbox
+
+        require()
+        start = Sandbox.for_challenge(challenge).starter()
+    with OtherProcess(challenge, answers, start) as caller:
         result = verify(challenge, caller, args.seed, tell)
     if args.json:
         print(json.dumps(result.to_json(), indent=1))

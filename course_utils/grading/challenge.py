@@ -15,15 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-NAMES = {
-    "01": "noise_to_order",
-    "02": "denoise_on_a_budget",
-    "03": "teach_it_to_read",
-    "04": "squeeze",
-    "05": "follow_the_prompt",
-    "06": "sculptors_exam",
-}
-"""The challenges, by number: `challenges/NN_name.ipynb`, declared in `challenge_NN.py` here."""
+from course_utils.grading.names import NAMES
 
 
 class Refused(ValueError):

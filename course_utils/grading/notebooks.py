@@ -104,7 +104,8 @@ def answers_of(notebook: dict[str, Any], challenge: Challenge) -> list[tuple[str
             also = f" It looks like challenge {fits}." if fits else ""
             raise NotebookError(
                 f"The cell {id!r} of challenge {challenge.number} is missing.{also} Cells are "
-                "found by their id; `course reset` gives a fresh notebook to copy your answer into."
+                f"found by their id; `course reset {challenge.name}` gives a fresh notebook to copy "
+                "your answer into."
             )
         if len(cells) > 1:
             raise NotebookError(

@@ -159,11 +159,8 @@ def _pairs(units: Mapping[str, Unit], known: set[int], only: set[str] | None) ->
     count = Counter(itertools.chain.from_iterable(runs.values()))
     most = max(FEW, COMMON * len(names))
     common = {run for run, students in count.items() if students > most}
-    kept = {name: runs[name] - common for name in names}
-    prints = {
-        name: set().union(*(row.winnowed() for row in units[name].values())) & kept[name]
-        for name in names
-    }
+    whole = {name: _winnowed(units[name]) - known for name in names}
+    prints = {name: whole[name] - common for name in names}
     twice = (run for name in names for run in prints[name] if count[run] > 1)
     column = {run: i for i, run in enumerate(dict.fromkeys(twice))}
     table = np.zeros((len(names), len(column)), dtype=np.float32)
@@ -171,24 +168,35 @@ def _pairs(units: Mapping[str, Unit], known: set[int], only: set[str] | None) ->
         table[i, [column[run] for run in prints[name] if run in column]] = 1
     shared = table @ table.T
     sizes = np.array([len(prints[name]) for name in names])
-    smaller = np.maximum(np.minimum(sizes[:, None], sizes[None, :]), 1)
-    share = shared / smaller
+    share = shared / np.maximum(np.minimum(sizes[:, None], sizes[None, :]), 1)
     alike = np.triu((shared >= LEAST) & (share >= SHARE), 1)
-    for i, j in zip(*np.nonzero(alike), strict=True):
-        first, second = names[i], names[j]
+    pairs = {
+        (names[i], names[j]): float(share[i, j]) for i, j in zip(*np.nonzero(alike), strict=True)
+    }
+    # However many have it: an answer that is the same from end to end is no common turn of phrase.
+    leader: dict[tuple[object, ...], str] = {}
+    for name in names:
+        first = leader.setdefault(tuple(sorted(_words(units[name]).items())), name)
+        if first != name and len(whole[name]) >= LEAST:
+            pairs[first, name] = 1.0
+    for (first, second), value in pairs.items():
         if only is None or only & {first, second}:
             one, other = units[first], units[second]
             same = _words(one) == _words(other)
-            both = kept[first] & kept[second]
+            both = runs[first] & runs[second]
             cells = set(one) | set(other)
             yield Alike(
                 first,
                 second,
                 cells.pop() if len(cells) == 1 else "",
-                1.0 if same else float(share[i, j]),
+                value,
                 same,
                 (_lines(one, both), _lines(other, both)),
             )
+
+
+def _winnowed(unit: Unit) -> set[int]:
+    return set().union(*(row.winnowed() for row in unit.values()))
 
 
 def _words(unit: Unit) -> dict[str, tuple[str, ...]]:

@@ -293,8 +293,10 @@ def _hold_to_promise(result: Result) -> None:
 
 
 def remember(challenge: Challenge, result: Result) -> None:
+    """Keep a result in the learner's progress."""
     from course_utils.progress import Progress
 
     if result.attempted:
         event = "passed" if result.passed else "wrong"
-        Progress.default().record(f"challenge.{challenge.number}", event, f"{result.points:g}")
+        points = f"{result.points:g}/{result.most:g}"
+        Progress.default().record(f"challenge.{challenge.number}", event, points)

@@ -118,7 +118,6 @@ KINDS.text = (part, view) => {
   el.classList.add("sn-wide");
   input.addEventListener("input", () => part.set(clean(input.value), false));
   input.addEventListener("change", () => part.set(clean(input.value), true));
-  input.addEventListener("keydown", (event) => event.stopPropagation()); // not JupyterLab's keys
   return {
     el,
     update(state) {
@@ -489,7 +488,9 @@ function render({ model, el }) {
   const running = h("div", { class: "sn-progress" }, meter, doing, stop);
   const polite = h("div", { class: "sn-message", role: "status" });
   const urgent = h("div", { class: "sn-message", role: "alert" });
-  const root = h("section", { class: "sn-view", "aria-labelledby": heading.id },
+  // JupyterLab's one-key shortcuts would take the arrow keys from a slider and letters from a text.
+  const keys = { "data-lm-suppress-shortcuts": "true" };
+  const root = h("section", { class: "sn-view", "aria-labelledby": heading.id, ...keys },
     heading, body, h("div", { class: "sn-foot" }, running, polite, urgent));
 
   // What goes to Python: one message at a time; what moves meanwhile is sent with its last value.

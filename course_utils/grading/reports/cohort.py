@@ -182,7 +182,12 @@ def _students(
     return tag(
         "section",
         tag("h2", "Students"),
-        table(head, rows, "Points; ✓ passed, † without the sandbox, (late) less what that costs"),
+        table(
+            head,
+            rows,
+            "Points; ✓ passed, † without the sandbox, (late) less what that costs",
+            "counts",
+        ),
         class_="card",
     )
 

@@ -184,7 +184,7 @@ def _bands(record: PartRecord, part: Part | None) -> Content:
     items = []
     for band in reversed(part.bands):
         here = band is reached
-        words = f"{than} {band.limit:.4g}: {number(band.points)}"
+        words = f"{than} {band.limit:.4g} gives {number(band.points)}"
         items.append(
             tag("li", words, " (reached)" if here else "", class_="here" if here else None)
         )

@@ -31,8 +31,8 @@ def similar_page(alike: Mapping[str, Sequence[Alike]], answers: Answers, now: da
         tag("p", "As of ", moment(now), class_="small"),
         tag(
             "p",
-            "A likeness is a question and never an answer. Two people may have worked together, as "
-            "they were allowed to, may have read the same page, or may have found the one short "
+            "A likeness is a question and never an answer. Two people may have worked together "
+            "where that is allowed, may have read the same page, or may have found the one short "
             "way. Names, comments and layout are ignored; code of the template and of the lessons, "
             "and what more than a quarter of the class has, counts for nothing. Marked lines are "
             "those that both have.",
@@ -57,13 +57,13 @@ def _challenge(
         tag("h2", challenge_title(challenge)),
         tag("p", "Who belongs together, directly or through others:"),
         tag("ul", items, class_="notes"),
-        [_pair(pair, answers) for pair in pairs[:MOST_PAIRS]],
+        [_pair(pair, answers, open_=i == 0) for i, pair in enumerate(pairs[:MOST_PAIRS])],
         tag("p", f"{more} more pairs are less alike than these.") if more > 0 else None,
         class_="card",
     )
 
 
-def _pair(pair: Alike, answers: Mapping[str, Mapping[str, str]]) -> Markup:
+def _pair(pair: Alike, answers: Mapping[str, Mapping[str, str]], open_: bool) -> Markup:
     where = f" in {pair.cell}" if pair.cell else ""
     words = f"the same{where}" if pair.identical else f"{pair.share:.0%} alike{where}"
     columns = []
@@ -80,6 +80,7 @@ def _pair(pair: Alike, answers: Mapping[str, Mapping[str, str]]) -> Markup:
         "details",
         tag("summary", name(pair.first), " and ", name(pair.second), f": {words}"),
         tag("div", columns, class_="beside"),
+        open_=open_,
     )
 
 

@@ -19,7 +19,7 @@ from course_utils.grading.reports.style import STYLE
 
 # What HTML can't hold: control characters, halves of characters, and what Unicode keeps free.
 NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-EMPTY = {"meta", "br", "hr", "rect", "line", "path"}
+EMPTY = {"meta", "br", "hr"}
 
 
 class Markup(str):

@@ -62,10 +62,11 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
 thead th { font-weight: 600; border-bottom-color: var(--grey); vertical-align: bottom; }
 tbody th { font-weight: 400; }
 td.n, th.n { text-align: right; padding-left: .8rem; white-space: nowrap; }
-.mistakes td.n { padding: .3rem .9rem; min-width: 3.4rem; text-align: center;
-  border: 1px solid var(--paper); }
+.counts thead th:nth-child(n+2) { text-align: right; padding-left: .8rem; }
+.mistakes td.n { vertical-align: middle; padding: .3rem .9rem; min-width: 3.4rem;
+  text-align: center; border: 1px solid var(--paper); }
 .mistakes thead th:nth-child(n+2) { text-align: center; padding: .3rem .5rem; max-width: 9rem; }
-.mistakes tbody th { max-width: 30rem; min-width: 14rem; }
+.mistakes tbody th { max-width: 30rem; min-width: 14rem; padding: .4rem .8rem .4rem 0; }
 .h0 { color: var(--grey); } .h1 { background: var(--h1); } .h2 { background: var(--h2); }
 .h3 { background: var(--h3); }
 .h4 { background: var(--h4); color: #ffffff; }
