@@ -86,7 +86,7 @@ svg.chart line { stroke: var(--grey); }
 pre { background: var(--pale); border-radius: 6px; padding: .6rem 0; margin: .3rem 0;
   overflow-x: auto; font: .8125rem/1.45 ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
 pre span { display: block; padding: 0 .8rem; border-left: 4px solid transparent; min-height: 1.45em;
-  white-space: pre; overflow-wrap: normal; }
+  white-space: pre-wrap; }
 pre span.hit { border-left-color: var(--accent); background: var(--tint); }
 details { margin: .6rem 0; }
 summary { cursor: pointer; }
