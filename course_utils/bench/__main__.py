@@ -11,7 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ GROUPS = {
     "unet": "one U-Net call",
     "draw": "whole pictures",
     "train": "training steps",
+    "grade": "grading a class, beside nbgrader",
 }
 
 
@@ -72,7 +73,7 @@ def measure(groups: Sequence[str], quick: bool) -> dict[str, Any]:
         Plain data: `machine`, `weights` and `rows`, see `Row`.
     """
     quiet()
-    from course_utils.bench import drawing, training
+    from course_utils.bench import drawing, grading, training
     from course_utils.bench.subject import find_subject
     from course_utils.pipeline import pick_device
 
@@ -92,9 +93,12 @@ def measure(groups: Sequence[str], quick: bool) -> dict[str, Any]:
             "unet": lambda: drawing.unet_call(subject, pipe, 30 if quick else 200),
             "draw": lambda: drawing.pictures_a_minute(subject, pipe, 3 if quick else 11),
             "train": lambda: training.training_steps(subject, 5 if quick else 21),
+            "grade": lambda: grading.grading(scratch, 4 if quick else 16, 1 if quick else 3),
         }
         for group in GROUPS:
-            if group in groups:
+            if group == "grade" and group in groups and (why := grading.why_not()):
+                print(f"left out: {GROUPS[group]}: {why}", file=sys.stderr)
+            elif group in groups:
                 say(GROUPS[group])
                 report["rows"] += [dataclasses.asdict(row) for row in runs[group]()]
     return report
@@ -108,7 +112,7 @@ def machine() -> dict[str, Any]:
 
     runtime = Runtime.start("bench", minutes=1, seconds=1)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    packages = ("torch", "diffusers", "transformers")
+    packages = ("torch", "diffusers", "transformers", "nbgrader")
     return {
         "date": time.strftime("%Y-%m-%d"),
         "device": runtime.device,
@@ -117,8 +121,16 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": "float32",
         "load_before": None if load is None else round(load, 2),
-        "versions": {package: version(package) for package in packages},
+        "versions": {package: version(package) for package in packages if is_there(package)},
     }
+
+
+def is_there(package: str) -> bool:
+    """Whether a package is installed."""
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def table(report: dict[str, Any]) -> str:
