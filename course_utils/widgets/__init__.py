@@ -8,6 +8,9 @@ a picture with its words behind where there is no kernel. Names load on first us
 
     ForwardNoising      drown a picture in noise, timestep by timestep
     DenoisingPlayer     watch a picture come out of noise; mail it to a friend as one HTML file
+    LatentStudio        paint on the 256 numbers behind a picture, swap, mix and round them
+    CrossAttention      click a word and see where the picture listens to it, step by step
+    ArchitectureMap     the four parts of the system to scale; a click runs one
 """
 
 from __future__ import annotations
@@ -16,12 +19,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .architecture import ArchitectureMap
+    from .attention import CrossAttention
     from .forward import ForwardNoising
+    from .latents import LatentStudio
     from .player import DenoisingPlayer
 
-__all__ = ["DenoisingPlayer", "ForwardNoising"]
+__all__ = [
+    "ArchitectureMap",
+    "CrossAttention",
+    "DenoisingPlayer",
+    "ForwardNoising",
+    "LatentStudio",
+]
 
 _HOMES = {
+    "ArchitectureMap": "architecture",
+    "CrossAttention": "attention",
+    "LatentStudio": "latents",
     "DenoisingPlayer": "player",
     "ForwardNoising": "forward",
 }

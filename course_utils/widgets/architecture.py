@@ -1,0 +1,490 @@
+"""`ArchitectureMap`: the four parts of a text-to-image system, with tensors drawn to scale.
+
+    from course_utils.widgets import ArchitectureMap
+    ArchitectureMap()
+
+A click on a part runs it, shows what comes out of it, and names the lesson that builds it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html as escaping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_utils.pipeline import DEFAULT_SEED, DEFAULT_STEPS
+from course_utils.widgets._base import View, as_png, default_pipeline, prompt_notes
+from course_utils.widgets._parts import (
+    bar,
+    button,
+    custom,
+    html,
+    note,
+    number,
+    pictures,
+    slider,
+    text,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from course_utils.lessons import Lesson
+    from course_utils.pipeline import Pipeline
+    from course_utils.widgets._part_runs import Output, Trace
+
+HERE = Path(__file__).parent
+PROMPT = "a cat face, 3d style, on a blue background"
+MOST_SEED, MOST_STEPS = 999_999, 50
+UNIT = 1.5  # pixels on the page for each number of a tensor
+REACH = 3.0  # numbers beyond ±REACH look like it
+# What the bundled model has; the map opens with it, before any model is read.
+SIZES = {"ids": (1, 32), "states": (1, 32, 192), "latents": (1, 4, 8, 8), "pixels": (1, 3, 64, 64)}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of the map.
+
+    Attributes:
+        title: on its button.
+        lesson: the number of the lesson that builds it.
+        does: what it does, in a sentence.
+        sizes: what goes in and what comes out; names in braces are those of `SIZES`.
+        box: left, top, width and height on the map, in pixels.
+    """
+
+    title: str
+    lesson: str
+    does: str
+    sizes: str
+    box: tuple[int, int, int, int]
+
+
+PLACES: dict[str, Place] = {
+    "text": Place(
+        "1 Text encoder",
+        "05",
+        "The tokenizer cuts the prompt into tokens and looks up a number for each; the text "
+        "encoder turns each number into a row of numbers that depends on the words before it, too.",
+        "ids {ids} → text states {states}",
+        (0, 0, 176, 88),
+    ),
+    "noise": Place(
+        "2 Noise",
+        "01",
+        "The seed fixes random numbers with mean 0 and variance 1: the block of marble. No prompt "
+        "has any say in them.",
+        "seed → noise {latents}",
+        (0, 150, 104, 88),
+    ),
+    "unet": Place(
+        "3 U-Net × {steps}",
+        "03",
+        "It looks at the noisy latents, the time and the text states, and says what is noise. The "
+        "sampler takes a little of it away and asks again; guidance makes that two looks a step.",
+        "latents {latents}, t, text states {states} → latents {latents}",
+        (190, 150, 150, 88),
+    ),
+    "decoder": Place(
+        "4 Decoder",
+        "06",
+        "It makes a red, a green and a blue number for each pixel out of 48 times fewer latents.",
+        "latents {latents} → pixels {pixels}",
+        (426, 150, 104, 88),
+    ),
+}
+WIDTH, HEIGHT = 640, 282  # of the map
+
+
+class ArchitectureMap(View):
+    """Text encoder, noise, U-Net and decoder; a click runs a part and shows its output.
+
+    Args:
+        pipeline: whose parts they are; the bundled model if None, read in the background.
+        prompt, seed, num_steps: of the picture to begin with; 1 to 50 steps.
+        lessons: the folder with the lessons' notebooks; the course's own if None.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type or out of range.
+    """
+
+    label = "The whole system: four parts, and what flows between them"
+    css = (HERE / "architecture.css").read_text(encoding="utf-8")
+    js = (HERE / "architecture.js").read_text(encoding="utf-8")
+
+    def __init__(
+        self,
+        pipeline: Pipeline | None = None,
+        prompt: str = PROMPT,
+        seed: int = DEFAULT_SEED,
+        num_steps: int = DEFAULT_STEPS,
+        lessons: Path | None = None,
+    ) -> None:
+        from course_utils.pipeline import check_prompt
+        from course_utils.schedules import check_int
+
+        check_prompt(prompt)
+        check_int("seed", seed, 0, MOST_SEED)
+        check_int("num_steps", num_steps, 1, MOST_STEPS)
+        self._pipeline, self._trace = pipeline, None
+        self._lessons = lessons
+        self._part = "text"  # the one whose output is shown
+        self._sizes: dict[str, tuple[int, ...]] = dict(SIZES)
+        super().__init__(
+            bar(
+                text("prompt", "prompt", prompt),
+                number("seed", "seed", 0, MOST_SEED, seed),
+                slider("steps", "steps of the U-Net", 1, MOST_STEPS, num_steps),
+                button("all", "Run all parts", primary=True),
+            ),
+            html("map", "the map: click a part to run it"),
+            html("output", "what the part does"),
+            pictures("shots", "what comes out", 76, hidden=True),
+            pictures("guesses", "what the network believes the end looks like", 76, hidden=True),
+            note("found", "in numbers", hidden=True),
+            custom("lesson", "lesson", "the lesson that builds it"),
+        )
+        self._trace: Trace | None
+        self.on("map", self._click)
+        self.on("all", lambda _: self.run())
+        for name in ("prompt", "seed", "steps"):
+            self.on(name, lambda _: self._changed(), final=True)
+        self._show()
+        self.run()
+
+    # --- running -----------------------------------------------------------------------------
+
+    def run(self, part: str | None = None) -> None:
+        """Run a part, in the background, after those that it needs; all parts if None.
+
+        Raises:
+            ValueError: no such part.
+        """
+        from course_utils.widgets._part_runs import PARTS, Trace
+
+        if part is not None and part not in PARTS:
+            raise ValueError(f"part is {part!r}; expected one of {', '.join(PARTS)}, or None")
+        prompt, seed, steps = self._asked()
+        old = self._trace if self._trace is not None and self._fits(self._trace) else None
+
+        def work(report: Any, cancelled: Any) -> tuple[Trace, str]:
+            report(None, "reading the model")
+            pipeline = self._pipeline or default_pipeline()
+            trace = Trace(pipeline, prompt, seed, steps)
+            if old is not None and part is not None:
+                trace.outputs = dict(old.outputs)
+            for name in PARTS if part is None else (part,):
+                trace.run(name, report)
+            return trace, prompt_notes(pipeline, prompt)
+
+        def done(found: tuple[Trace, str]) -> None:
+            from course_utils.widgets._part_runs import shapes
+
+            self._trace, notes = found
+            self._pipeline = self._trace.pipeline
+            self._sizes = shapes(self._pipeline)
+            self.say(notes, "warning" if notes else "note")
+            self._show()
+
+        def stopped() -> None:
+            self.say("Stopped. Click a part to run it.")
+
+        self.busy(work, done=done, stopped=stopped, text="reading the model")
+
+    def _asked(self) -> tuple[str, int, int]:
+        return self["prompt"], int(self["seed"]), int(self["steps"])
+
+    def _fits(self, trace: Trace) -> bool:
+        """Whether a trace is that of the prompt, seed and steps that are asked for."""
+        return (trace.prompt, trace.seed, trace.num_steps) == self._asked()
+
+    def _changed(self) -> None:
+        if self._trace is None or not self._fits(self._trace):
+            self.run()
+
+    def _click(self, value: Any) -> None:
+        if value not in PLACES:
+            raise ValueError(f"part is {value!r}; expected one of {', '.join(PLACES)}")
+        self._part = str(value)
+        self._show()
+        self.run(self._part)
+
+    # --- showing -----------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        """Draw the map and the output of the chosen part anew."""
+        outputs: Mapping[str, Output] = {} if self._trace is None else self._trace.outputs
+        steps = int(self["steps"]) if self._trace is None else self._trace.num_steps
+        self.put("map", html=_map(self._sizes, outputs, self._part, steps))
+        output = outputs.get(self._part)
+        place = PLACES[self._part]
+        title = place.title.format(steps=steps)
+        sizes = place.sizes.format(**{name: _size(shape) for name, shape in self._sizes.items()})
+        self.put("output", html=_explained(title, place.does, sizes, output))
+        shots, guesses = _shots(output), _guesses(output)
+        size = 256 if self._part == "decoder" else 76 if self._part == "unet" else 112
+        self.put("shots", items=shots, hidden=not shots, size=size, label=SHOTS[self._part])
+        self.put("guesses", items=guesses, hidden=not guesses)
+        words = "" if output is None else _found(output)
+        self.put("found", text=words, hidden=not words)
+        self.put("lesson", **self._lesson(place.lesson))
+
+    def _lesson(self, number: str) -> dict[str, Any]:
+        from course_utils.lessons import find_lesson
+
+        lesson = find_lesson(number)
+        path = self._notebook(lesson)
+        return {
+            "number": lesson.number,
+            "title": lesson.title,
+            "question": lesson.question,
+            "minutes": lesson.minutes,
+            "path": "" if path is None else path.resolve().as_posix(),
+            "home": Path.home().as_posix(),
+        }
+
+    def _notebook(self, lesson: Lesson) -> Path | None:
+        """Where the lesson lies: the learner's notebook, else the solution."""
+        if self._lessons is not None:
+            path = self._lessons / f"{lesson.name}.ipynb"
+            return path if path.exists() else None
+        return next((p for p in (lesson.notebook, lesson.solution) if p.exists()), None)
+
+    def describe(self) -> str:
+        """The map and the chosen part in words."""
+        place = PLACES[self._part]
+        sizes = {name: _size(shape) for name, shape in self._sizes.items()}
+        steps = int(self["steps"])
+        every = "; ".join(
+            f"{each.title.format(steps=steps)}: {each.sizes.format(**sizes)}"
+            for each in PLACES.values()
+        )
+        chosen = f"Chosen: {place.title.format(steps=steps)}. {place.does}"
+        return f"{self.label}. {every}. {chosen} {self['prompt']!r}, seed {self['seed']}."
+
+    def fallback(self) -> bytes:
+        """PNG of the present state: what each part gave, and its size."""
+        from course_utils.widgets._sheet import sheet
+
+        outputs: Mapping[str, Output] = {} if self._trace is None else self._trace.outputs
+        items = []
+        for name, place in PLACES.items():
+            shots = [] if name not in outputs else _shots(outputs[name])
+            for shot in shots[-4:] if name != "noise" else shots:
+                caption = f"{place.title.format(steps=self['steps'])}: {shot['caption']}"
+                items.append({"png": shot["png"], "alt": shot["alt"], "caption": caption})
+        sizes = {name: _size(shape) for name, shape in self._sizes.items()}
+        lines = [
+            {
+                "kind": "note",
+                "label": place.title.format(steps=self["steps"]),
+                "text": place.sizes.format(**sizes),
+            }
+            for place in PLACES.values()
+        ]
+        tiles = {"kind": "pictures", "label": "what comes out", "size": 112, "items": items}
+        return sheet(self.label, [tiles, *lines, self.part("prompt"), self.part("seed")])
+
+
+SHOTS = {
+    "text": "the text states: a row for each token, a column for each of its numbers",
+    "noise": "the four channels, and what the decoder would make of them",
+    "unet": "the noisy latents on their way, seen through the decoder",
+    "decoder": "the picture",
+}
+
+
+# --- the map -------------------------------------------------------------------------------------
+
+
+def _map(
+    sizes: Mapping[str, tuple[int, ...]], outputs: Mapping[str, Output], part: str, steps: int
+) -> str:
+    """The map as HTML: arrows, a button for each part, and the tensors to scale."""
+    rows, columns = sizes["states"][1:]
+    channels, side = sizes["latents"][1], sizes["latents"][-1]
+    big = sizes["pixels"][-1]
+    pieces = [_arrows()]
+    for name, place in PLACES.items():
+        pieces.append(_place(name, place, outputs.get(name), name == part, steps))
+    states = outputs.get("text")
+    pieces.append(
+        _tensor(
+            None if states is None else _shade(states.result[0]),
+            (222, 8, columns * UNIT, rows * UNIT),
+            f"text states {_size(sizes['states'])}",
+        )
+    )
+    for name, left in (("noise", 118), ("unet", 354)):
+        output = outputs.get(name)
+        for channel in range(channels):
+            box = (left + channel * (side * UNIT + 2), 188, side * UNIT, side * UNIT)
+            png = None if output is None else _shade(output.result[0, channel])
+            words = _size(sizes["latents"]) if channel == 0 else ""
+            pieces.append(_tensor(png, box, words))
+    end = outputs.get("decoder")
+    png = None if end is None else as_png(end.result[0])
+    pieces.append(
+        _tensor(png, (544, 146, big * UNIT, big * UNIT), f"pixels {_size(sizes['pixels'])}")
+    )
+    scale = f'<span class="am-scale">drawn to scale: each number is {UNIT:g} pixels wide</span>'
+    return f'<div class="am-map">{"".join(pieces)}{scale}</div>'
+
+
+def _arrows() -> str:
+    lines = (
+        "M176 44 H216",  # text encoder to its states
+        "M265 104 V144",  # text states to the U-Net
+        "M104 194 H114",
+        "M174 194 H184",
+        "M340 194 H350",
+        "M410 194 H420",
+        "M530 194 H540",
+        "M315 242 V262 H215 V244",  # again
+    )
+    paths = "".join(f'<path d="{line}" marker-end="url(#am-head)"/>' for line in lines)
+    return (
+        f'<svg class="am-arrows" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true"><defs>'
+        '<marker id="am-head" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="6" markerHeight="6" '
+        'orient="auto-start-reverse"><path class="am-head" d="M0 0 L8 4 L0 8 z"/></marker></defs>'
+        f'{paths}<text x="265" y="258" text-anchor="middle">again</text></svg>'
+    )
+
+
+def _place(name: str, place: Place, output: Output | None, chosen: bool, steps: int) -> str:
+    """The button of a part."""
+    left, top, width, height = place.box
+    lines = []
+    if output is None:
+        lines.append("not run yet")
+    else:
+        if output.weights:
+            lines.append(f"{output.weights / 1e6:.2f} million weights")
+        lines.append(f"ran in {_time(output.seconds)}")
+    small = "".join(f'<span class="am-line">{line}</span>' for line in lines)
+    title = place.title.format(steps=steps)
+    return (
+        f'<button type="button" class="am-part" data-send="map" data-value="{name}" data-kernel '
+        f'aria-pressed="{str(chosen).lower()}" '
+        f'style="left:{left}px;top:{top}px;width:{width}px;height:{height}px">'
+        f'<span class="am-name">{title}</span>{small}</button>'
+    )
+
+
+def _tensor(png: bytes | None, box: Sequence[float], words: str) -> str:
+    """A tensor to scale, filled with its numbers if they are known."""
+    left, top, width, height = box
+    place = f"left:{left:.1f}px;top:{top:.1f}px;width:{width:.1f}px"
+    inside = (
+        f'<span class="am-none" style="height:{height:.1f}px"></span>'
+        if png is None
+        else f'<img class="am-image" alt="" style="height:{height:.1f}px" src="{_address(png)}">'
+    )
+    name = f'<span class="am-size">{words}</span>' if words else ""
+    return f'<span class="am-tensor" style="{place}">{inside}{name}</span>'
+
+
+# --- the output of a part ------------------------------------------------------------------------
+
+
+def _explained(title: str, does: str, sizes: str, output: Output | None) -> str:
+    parts = [
+        f'<div class="am-title">{title}</div><p class="am-does">{does}</p>',
+        f'<p class="am-sizes">{sizes}</p>',
+    ]
+    if output is not None and output.part == "text":
+        chips = "".join(
+            f'<span class="am-token"><bdi>{escaping.escape(token)}</bdi>'
+            f"<small>{number}</small></span>"
+            for token, number in output.tokens
+        )
+        heat = _address(_shade(output.result[0]))
+        rows, columns = output.result.shape[1:]
+        parts.append(f'<div class="sn-name">the tokens and their ids</div><div>{chips}</div>')
+        parts.append(f'<div class="sn-name">{SHOTS["text"]}</div>')
+        alt = f"text states, {rows} rows of {columns} numbers, dark is large; see the numbers below"
+        parts.append(f'<img class="am-states" alt="{alt}" src="{heat}">')
+    return f'<div class="am-output">{"".join(parts)}</div>'
+
+
+def _shots(output: Output | None) -> list[dict[str, Any]]:
+    """The pictures of an output."""
+    if output is None:
+        return []
+    if output.part == "noise":
+        return [
+            {
+                "png": _shade(plane),
+                "alt": f"channel {i} of the noise: light and dark squares without order",
+                "caption": f"channel {i}",
+            }
+            for i, plane in enumerate(output.result[0])
+        ]
+    if output.part == "unet":
+        return [
+            {
+                "png": as_png(frame.noisy),
+                "alt": f"the noisy picture after {frame.step} steps",
+                "caption": f"t = {frame.t}",
+            }
+            for frame in output.frames
+        ]
+    if output.part == "decoder":
+        alt = "the finished picture"
+        return [{"png": as_png(output.result[0]), "alt": alt, "caption": "the finished picture"}]
+    return []
+
+
+def _guesses(output: Output | None) -> list[dict[str, Any]]:
+    if output is None or output.part != "unet":
+        return []
+    return [
+        {
+            "png": as_png(frame.guess),
+            "alt": f"the guess of the end after {frame.step} steps",
+            "caption": f"step {frame.step}",
+        }
+        for frame in output.frames
+        if frame.guess is not None
+    ]
+
+
+def _found(output: Output) -> str:
+    """What an output measures, in words."""
+    values = output.result
+    mean, spread = float(values.mean()), float(values.std())
+    n = values.numel()
+    each = f"{n:,} numbers, mean {mean:+.2f}, standard deviation {spread:.2f}"
+    took = _time(output.seconds)
+    if output.part == "text":
+        used = f"{len(output.tokens)} of {values.shape[1]} tokens are used, the rest is padding"
+        return f"{used}; {each}; {took}"
+    if output.part == "noise":
+        return f"{each}; expected 0 ± {2 / n**0.5:.2f} and 1 ± {2 / (2 * n) ** 0.5:.2f}; {took}"
+    if output.part == "unet":
+        look = output.seconds / output.runs
+        return f"{output.runs} looks in {took}, {_time(look)} each; at the end {each}"
+    return f"{each}, in [-1, 1]; {took}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.2g} ms"
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"({', '.join(str(n) for n in shape)})"
+
+
+def _shade(values: Tensor) -> bytes:
+    """(H, W) as a PNG with a pixel for each number."""
+    from course_utils.widgets._shades import shaded
+
+    return as_png(shaded(values, -REACH, REACH))
+
+
+def _address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
