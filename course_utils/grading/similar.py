@@ -31,7 +31,8 @@ LEAST = 12  # fingerprints that two answers must share beyond template and class
 SHARE = 0.6  # of the smaller answer's fingerprints
 COMMON = 0.25  # of the class: what more students have written is common knowledge
 FEW = 10  # students; what no more of them share is not common knowledge
-MOST_TOKENS = 20_000  # of an answer; what comes after them is not compared
+MOST_LETTERS = 50_000  # of a source that is parsed; a longer one is compared as text
+MOST_TOKENS = 20_000  # of a source; what comes after them is not compared
 
 Token = tuple[str, int]  # what it says, and its line
 
@@ -211,71 +212,82 @@ def _lines(unit: Unit, runs: set[int]) -> dict[str, frozenset[int]]:
 
 
 def tree_tokens(source: str) -> list[Token] | None:
-    """The nodes of the syntax tree in the order of the source; None where Python can't parse it.
+    """The nodes of the syntax tree in the order of the source; None where it can't be parsed.
 
     Names that the source binds all read the same; names of others' functions, attributes and
     keywords stay.
     """
+    if len(source) > MOST_LETTERS:
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the learner's odd escapes
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    bound, modules = _bound(tree)
-    tokens: list[Token] = []
+    nodes = _in_order(tree)
+    bound, modules = _bound(node for node, _ in nodes)
+    return [(_word(node, bound, modules), line) for node, line in nodes]
+
+
+# Of no meaning for what runs: annotations, and fields that the other fields imply.
+IGNORED = {"annotation", "returns", "type_comment", "type_params", "ctx", "names", "simple"}
+
+
+def _in_order(tree: ast.AST) -> list[tuple[ast.AST, int]]:
+    """Nodes with their lines as the source has them, without annotations and docstrings."""
+    found: list[tuple[ast.AST, int]] = []
     todo: list[tuple[ast.AST, int]] = [(tree, 1)]
-    while todo and len(tokens) < MOST_TOKENS:
+    while todo and len(found) < MOST_TOKENS:
         node, line = todo.pop()
         line = getattr(node, "lineno", line)
-        if isinstance(node, ast.Import | ast.ImportFrom | ast.expr_context | ast.alias):
-            continue
-        words = [type(node).__name__]
-        if isinstance(node, ast.Name):
-            words = ["name" if node.id in bound else modules.get(node.id, node.id)]
-        elif isinstance(node, ast.Attribute):
-            words = [f".{node.attr}"]
-        elif isinstance(node, ast.Constant):
-            words = [_constant(node.value)]
-        elif isinstance(node, ast.keyword):
-            words = [f"{node.arg}="]
-        elif isinstance(node, ast.arg):
-            words = ["name"]
-        tokens += [(word, line) for word in words]
-        todo += [(child, line) for child in reversed(list(_children(node)))]
-    return tokens
+        found.append((node, line))
+        children: list[tuple[ast.AST, int]] = []
+        for name in node._fields:
+            if name not in IGNORED:
+                value = getattr(node, name, None)
+                for child in value if isinstance(value, list) else (value,):
+                    # A constant as a statement is a docstring, or a text that stands about.
+                    text = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
+                    if isinstance(child, ast.AST) and not text:
+                        children.append((child, line))
+        todo += reversed(children)
+    return found
 
 
-def _children(node: ast.AST) -> Iterator[ast.AST]:
-    """Of a node, without annotations and docstrings."""
-    for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "type_comment", "type_params"):
-            continue
-        values = value if isinstance(value, list) else [value]
-        for child in values:
-            if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
-                continue  # a docstring, or a text that stands about
-            if isinstance(child, ast.AST):
-                yield child
-
-
-def _bound(tree: ast.AST) -> tuple[set[str], dict[str, str]]:
+def _bound(nodes: Iterable[ast.AST]) -> tuple[set[str], dict[str, str]]:
     """Names that the source gives to things, and what its names for modules stand for."""
     bound: set[str] = set()
     modules: dict[str, str] = {}
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
-                bound.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                bound.add(name)
-            case ast.ClassDef(name=name) | ast.ExceptHandler(name=str(name)):
-                bound.add(name)
-            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
-                for alias in aliases:
-                    last = alias.name.split(".")[-1]
-                    modules[alias.asname or alias.name.split(".")[0]] = last
+    for node in nodes:
+        if isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Store):
+                bound.add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.ExceptHandler):
+            bound.add(node.name or "")
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                name = alias.asname or alias.name.split(".")[0]
+                modules[name] = alias.name.split(".")[-1]
     return bound, modules
+
+
+def _word(node: ast.AST, bound: set[str], modules: Mapping[str, str]) -> str:
+    if isinstance(node, ast.Name):
+        return "name" if node.id in bound else modules.get(node.id, node.id)
+    if isinstance(node, ast.Attribute):
+        return f".{node.attr}"
+    if isinstance(node, ast.Constant):
+        return _constant(node.value)
+    if isinstance(node, ast.keyword):
+        return f"{node.arg}="
+    if isinstance(node, ast.arg):
+        return "name"
+    return type(node).__name__.replace("AnnAssign", "Assign")
 
 
 def _constant(value: object) -> str:
