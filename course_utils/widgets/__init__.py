@@ -8,6 +8,8 @@ a picture with its words behind where there is no kernel. Names load on first us
 
     ForwardNoising      drown a picture in noise, timestep by timestep
     DenoisingPlayer     watch a picture come out of noise; mail it to a friend as one HTML file
+    GuidanceExplorer    turn the guidance scale: alignment, saturation, diversity, your sweet spot
+    PromptLab           two prompts from the same seeds, with negative prompts and scores
     LatentStudio        paint on the 256 numbers behind a picture, swap, mix and round them
     CrossAttention      click a word and see where the picture listens to it, step by step
     ArchitectureMap     the four parts of the system to scale; a click runs one
@@ -22,21 +24,27 @@ if TYPE_CHECKING:
     from .architecture import ArchitectureMap
     from .attention import CrossAttention
     from .forward import ForwardNoising
+    from .guidance import GuidanceExplorer
     from .latents import LatentStudio
     from .player import DenoisingPlayer
+    from .prompts import PromptLab
 
 __all__ = [
     "ArchitectureMap",
     "CrossAttention",
     "DenoisingPlayer",
     "ForwardNoising",
+    "GuidanceExplorer",
     "LatentStudio",
+    "PromptLab",
 ]
 
 _HOMES = {
     "ArchitectureMap": "architecture",
     "CrossAttention": "attention",
+    "GuidanceExplorer": "guidance",
     "LatentStudio": "latents",
+    "PromptLab": "prompts",
     "DenoisingPlayer": "player",
     "ForwardNoising": "forward",
 }
