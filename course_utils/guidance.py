@@ -79,7 +79,7 @@ def combine(cond: Tensor, uncond: Tensor, scale: float | Tensor) -> Tensor:
 def rescale_guided(guided: Tensor, cond: Tensor, rescale: float) -> Tensor:
     """Give a guided prediction the contrast of the conditional one, against oversaturation.
 
-    Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed", sec. 3.4,
+    Lin et al. 2024, "Common Diffusion Noise Schedules and Sample Steps are Flawed", sec. 3.4,
     eqs. 14 to 16; diffusers' `rescale_noise_cfg`.
 
     Args:

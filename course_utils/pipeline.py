@@ -341,20 +341,9 @@ class Pipeline:
         self.schedule.save(folder / "scheduler", scheduler)
         if self.vocabulary is not None:
             self.vocabulary.save(folder)
-        index = {
-            "_class_name": "StableDiffusionPipeline",
-            "_diffusers_version": "0.42.1",
-            "feature_extractor": [None, None],
-            "image_encoder": [None, None],
-            "requires_safety_checker": False,
-            "safety_checker": [None, None],
-            "scheduler": ["diffusers", scheduler],
-            "text_encoder": ["transformers", "CLIPTextModel"],
-            "tokenizer": ["transformers", "CLIPTokenizer"],
-            "unet": ["diffusers", "UNet2DConditionModel"],
-            "vae": ["diffusers", "AutoencoderKL"],
-        }  # written last: a folder that has it is complete
-        write_atomically(folder / "model_index.json", (json.dumps(index, indent=2) + "\n").encode())
+        # Written last: a folder that has it is complete.
+        index = json.dumps(model_index(scheduler), indent=2) + "\n"
+        write_atomically(folder / "model_index.json", index.encode())
         return folder
 
     def to(self, device: torch.device | str) -> Pipeline:
@@ -377,6 +366,27 @@ class Pipeline:
         # Some folders leave the tokenizer's length open; the text encoder's is what counts.
         longest = min(self.tokenizer.model_max_length, text.max_position_embeddings)
         self.tokenizer.model_max_length = longest
+
+
+def model_index(scheduler: str) -> dict[str, Any]:
+    """What `model_index.json` says of a folder: which class opens which part.
+
+    Args:
+        scheduler: diffusers' class.
+    """
+    return {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.42.1",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", scheduler],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
 
 
 class _NoRandomWeights(TorchFunctionMode):

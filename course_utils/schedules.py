@@ -64,7 +64,7 @@ def cosine_betas(num_train_timesteps: int, max_beta: float = 0.999) -> Tensor:
 
 
 def zero_terminal_snr_betas(betas: Tensor) -> Tensor:
-    """Betas changed so that the last timestep is pure noise, `(T,)` (Lin et al. 2023, alg. 1)."""
+    """Betas changed so that the last timestep is pure noise, `(T,)` (Lin et al. 2024, alg. 1)."""
     sqrt_alpha_bar = torch.cumprod(1.0 - betas, dim=0).sqrt()
     first, last = sqrt_alpha_bar[0].clone(), sqrt_alpha_bar[-1].clone()
     sqrt_alpha_bar -= last  # shift: the last one becomes zero
@@ -87,7 +87,7 @@ class NoiseSchedule:
     beta_start: float = 1e-4
     beta_end: float = 0.02
     prediction_type: PredictionType = "epsilon"  # what a denoiser trained on it predicts
-    rescale_betas_zero_snr: bool = False  # the betas went through Lin et al. 2023, alg. 1
+    rescale_betas_zero_snr: bool = False  # the betas went through Lin et al. 2024, alg. 1
     timestep_spacing: Spacing = "leading"  # how samplers choose timesteps, see `timesteps`
     steps_offset: int = 0  # added to "leading" timesteps; Stable Diffusion 1.x has 1
     set_alpha_to_one: bool = True  # DDIM ends on a clean picture; False: on alpha_bar[0]
@@ -186,7 +186,7 @@ class NoiseSchedule:
     def rescale_zero_terminal_snr(self) -> "NoiseSchedule":
         """The same schedule, shifted so that its last timestep is pure noise: `alpha_bar[-1] = 0`.
 
-        Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed", alg. 1.
+        Lin et al. 2024, "Common Diffusion Noise Schedules and Sample Steps are Flawed", alg. 1.
         Predicting epsilon is meaningless there; use "v_prediction" or "sample" (sec. 3.2).
         """
         if self.rescale_betas_zero_snr:
@@ -252,7 +252,7 @@ class NoiseSchedule:
         spacing: Spacing | None = None,
         steps_offset: int | None = None,
     ) -> Tensor:
-        """The timesteps that DDPM and DDIM visit, from noisy to clean (Lin et al. 2023, table 2).
+        """The timesteps that DDPM and DDIM visit, from noisy to clean (Lin et al. 2024, table 2).
 
         "leading" counts up from `steps_offset` in equal strides and so misses the noisiest
         timesteps; "trailing" counts down from the last timestep and so starts at pure noise.

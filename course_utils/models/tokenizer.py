@@ -204,7 +204,9 @@ def split_words(text: str) -> list[str]:
             words.append(part)
         else:  # letter by letter: a whole word's lower case has another sigma at its end
             lower = "".join(letter.lower() for letter in unicodedata.normalize("NFC", part))
-            words += regex.findall(PATTERN, lower)
+            # What only now looks like a special token is none; still no signs join at its ends.
+            for run in regex.finditer(f"{SPECIAL}|{PATTERN}", lower):
+                words += regex.findall(PATTERN, run.group())
     return words
 
 

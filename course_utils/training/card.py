@@ -31,12 +31,15 @@ def card(folder: Path = FOLDER) -> str:
     text = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
     size = sum(p.stat().st_size for p in (folder / "emoji-64").rglob("*") if p.is_file())
     settings = evaluation["settings"]
+    sweep = json.loads((folder / "guidance_sweep.json").read_text())
     return text.format(
         concepts=", ".join(c["name"] for c in known["concepts"]),
         count=len(known["concepts"]),
         clip_count=_count(folder / "clip"),
         judge_count=_count(folder / "judge"),
         held_out=", ".join(f"{name} ({style})" for name, style in known["held_out"]),
+        lesson_03=f"{(folder / 'lesson_03.safetensors').stat().st_size / 1e6:.1f}",
+        sweep=sweep["size"],
         megabytes=f"{size / 1e6:.1f}",
         minutes=f"{sum(run['seconds'] for run in runs.values()) / 60:.0f}",
         training=training_table(runs),

@@ -27,6 +27,7 @@ from course_utils.data.emoji import BACKGROUND_NAMES, CaptionedEmoji
 from course_utils.files import write_atomically
 from course_utils.models import CLIP, VAE, TextEncoder, Tokenizer, UNet
 from course_utils.models.clip import CLIPConfig, ConvConfig, TextConfig
+from course_utils.pipeline import model_index
 from course_utils.schedules import NoiseSchedule
 from course_utils.training.clip import CLIPTask
 from course_utils.training.denoiser import DenoiserTask, build_bank, preview_prompts
@@ -371,22 +372,7 @@ def _finish_denoiser(task: DenoiserTask, preset: Preset, paths: Paths) -> None:
     task.model.save_pretrained(paths.pipeline / "unet", torch.float16)
     make_schedule().save(paths.pipeline / "scheduler")
     _write_json(paths.pipeline / "concepts.json", describe_data(preset.subset))
-    _write_json(paths.pipeline / "model_index.json", MODEL_INDEX)
-
-
-MODEL_INDEX: dict[str, Any] = {
-    "_class_name": "StableDiffusionPipeline",
-    "_diffusers_version": "0.42.1",
-    "feature_extractor": [None, None],
-    "image_encoder": [None, None],
-    "requires_safety_checker": False,
-    "safety_checker": [None, None],
-    "scheduler": ["diffusers", "DDIMScheduler"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-}
+    _write_json(paths.pipeline / "model_index.json", model_index("DDIMScheduler"))
 
 
 def describe_data(subset: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ zero\u200bwidth¦no\u00a0break¦ideographic\u3000space¦soft\u00adhyphen¦\ufeff
 \x00¦\x07bell¦\x7f¦\ud7ff¦\ufffd¦\U0010ffff¦'ſ¦K Å Ω¦ͅ ᾳ ᾼ¦ŉ ΐ¦ß</w>¦</w>¦Ġ Ċ Â
 <|startoftext|>¦<|endoftext|>¦a<|endoftext|>b¦<|ENDOFTEXT|>¦<|EndOfText|> x¦ <|endoftext|> ¦
 <|endoftext|<|startoftext|> cat¦< | endoftext |>¦|endoftext|¦a|b
-<|endoftext|> <|endoftext|>¦Σ<|endoftext|>Σ
+<|endoftext|> <|endoftext|>¦Σ<|endoftext|>Σ¦<|Endoftext|><|Endoftext|>¦<<|EndOfText|>!
 """.strip("\n")
 TEXTS = ["", " ", "\n", *(part for line in HARD.split("\n") for part in line.split("¦"))]
 
