@@ -203,7 +203,15 @@ def what_is_used() -> dict[str, str]:
         "drawing": "float32",
         "training": f"{precision}; {why if device.type != 'mps' else 'the safe choice here'}",
         "threads": str(torch.get_num_threads()),
+        "sandbox": f"{sandbox()} (only `course grade` needs it)",
     }
+
+
+def sandbox() -> str:
+    """Whether a class could be graded here."""
+    from course_utils.grading.probe import state
+
+    return state()
 
 
 # --- speed -------------------------------------------------------------------------------------

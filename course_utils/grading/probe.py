@@ -200,5 +200,7 @@ def state(check: Callable[[], None] = require) -> str:
     try:
         check()
     except SandboxError as error:
-        return str(error)
+        return f"not in force: {error}".rstrip(".")
+    except OSError as error:
+        return f"not in force: {error.strerror}"
     return "in force"
