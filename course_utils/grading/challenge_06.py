@@ -1,0 +1,619 @@
+"""Challenge 06, Sculptor's exam: from words to a picture, with every step between the networks.
+
+The networks run on our side, where their calls are counted and kept. So a picture can be followed
+back: it is what the decoder gave, the decoder was given what the noise and the network's answers
+add up to, and nothing else went in. Parts a to c measure the pieces against closed forms, part d
+the picture against the one that the right chain reaches from the same noise; in parts e and f the
+judge looks, at pairs that the model was trained on and at pairs that it never saw.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_utils.grading.challenge import (
+    Band,
+    Challenge,
+    Limits,
+    Measurement,
+    Oracle,
+    Part,
+    Refused,
+    Step,
+)
+from course_utils.grading.challenge_02 import Guided, latent_shape, pipeline, scene
+from course_utils.grading.pieces_06 import (
+    GUIDANCE_BANDS,
+    STEP_BANDS,
+    TOKEN_BANDS,
+    guidance_inputs,
+    measure_guidance,
+    measure_step,
+    measure_tokens,
+    right_ids,
+    step_inputs,
+    tensor,
+    token_inputs,
+    v_inputs,
+)
+from course_utils.models.tokenizer import split_words
+
+if TYPE_CHECKING:
+    from course_utils.evaluation.measure import Measured, Scene
+
+# --- thresholds; each was measured: challenges/06_sculptors_exam/calibration.md -------------------
+
+SAME_BANDS = (Band(0.035, 3, "the same"), Band(0.06, 1, "alike"))
+SEEN_BANDS = (Band(0.75, 2, "as asked"), Band(0.5, 1, "nearly"))
+HELD_OUT_BANDS = (Band(0.55, 2, "composed"), Band(0.45, 1, "nearly"))
+PASS_POINTS = 8
+MOST_COPIES = {"e": 0.6, "f": 0.3}  # share of pictures that may be near copies
+LEAST_DIVERSITY = 0.008  # deviation of a pixel between two pictures of one prompt
+MOST_CLIPPED = 0.08  # share of channel values at 0 or 255 above that of the artists' pictures
+MOST_FOREIGN = 0.02  # share of latents that is neither x_T nor an answer of predict
+
+# --- the sizes -----------------------------------------------------------------------------------
+
+CALLS = 24  # of predict, in one call of `draw`
+GUIDANCE = 2.5  # in parts e and f
+LOUDEST = 4.0  # in part d
+FINISHED_STEPS = 25  # of DPM-Solver++(2M), for the picture to compare with
+COMPARED = 4  # pictures of part d
+PROMPTS, SEEDS = 6, 2  # of part e; part f draws each held-out pair once
+SAME_PIXELS = 2e-3  # rounding between what decode gave and what draw returns
+WIDEST = 1e3  # what a latent may be at most; those of pictures have unit variance
+DRAW_LIMITS = Limits(
+    seconds=180.0,
+    megabytes=1500,
+    oracle_calls={"encode_text": 4, "predict": CALLS, "decode": 1},
+)
+PIECE_LIMITS = Limits(seconds=20.0, megabytes=1500)
+
+Array = np.ndarray[Any, Any]
+Inputs = Sequence[Mapping[str, Any]]
+
+
+# --- parts d to f: pictures ----------------------------------------------------------------------
+
+
+@functools.lru_cache
+def held_out() -> tuple[tuple[int, int], ...]:
+    """The pairs (concept, style) that the model was never trained on."""
+    from course_utils.data.captions import STYLES
+
+    vocabulary = pipeline().vocabulary
+    assert vocabulary is not None
+    names = scene().names
+    return tuple(
+        (names.index(name), STYLES.index(style))
+        for name, style in vocabulary.held_out
+        if name in names
+    )
+
+
+@functools.lru_cache
+def gallery() -> Scene:
+    """The judge and the data, with the held-out pairs among what must not be copied."""
+    found = copy.copy(scene())
+    found.training = torch.cat([found.training, torch.tensor(held_out())])
+    return found
+
+
+def order(asked: Array, noise: Array, guidance_scale: float) -> dict[str, Any]:
+    """The arguments of one call of `draw`.
+
+    Args:
+        asked: (N, 3) concept, style and background of each picture.
+        noise: (N, C, h, w) float32.
+        guidance_scale: 1 is off.
+    """
+    from course_utils.data.captions import BACKGROUNDS, STYLES, full_caption
+
+    backgrounds = tuple(BACKGROUNDS)
+    texts = [
+        full_caption(scene().names[concept], STYLES[style], backgrounds[background])
+        for concept, style, background in asked.tolist()
+    ]
+    tokenizer = pipeline().tokenizer
+    return {
+        "prompts": [split_words(text) for text in texts],
+        "vocab": tokenizer.vocab,
+        "merges": [list(pair) for pair in tokenizer.merges],
+        "max_length": tokenizer.model_max_length,
+        "x_T": noise,
+        "alpha_bar": pipeline().schedule.alpha_bar.numpy(),
+        "guidance_scale": guidance_scale,
+        "scaling_factor": pipeline().vae.config.scaling_factor,
+        "_asked": asked,
+        "_texts": texts,
+        "_trace": [],  # what the oracles were asked and what they gave, see `draw_oracles`
+    }
+
+
+def example(wanted: Sequence[tuple[str, str, str]], seed: int = 0) -> dict[str, Any]:
+    """One call of `draw` for a look in the notebook, and what is hidden from answers with it.
+
+    Args:
+        wanted: concept, style and background of each picture, by name.
+        seed: of the noise.
+    """
+    from course_utils.data.captions import STYLES
+
+    backgrounds = _background_names()
+    asked = [(scene().names.index(c), STYLES.index(s), backgrounds.index(b)) for c, s, b in wanted]
+    noise = np.random.default_rng(seed).standard_normal((len(asked), *latent_shape()))
+    return order(np.array(asked), noise.astype(np.float32), GUIDANCE)
+
+
+def picture_order(
+    random: np.random.Generator, pairs: Array, seeds: int, guidance_scale: float
+) -> list[dict[str, Any]]:
+    """One call: these pairs on backgrounds by chance, some pictures of each."""
+    backgrounds = random.integers(len(_background_names()), size=len(pairs))
+    asked = np.repeat(np.column_stack([pairs, backgrounds]), seeds, axis=0)
+    noise = random.standard_normal((len(asked), *latent_shape())).astype(np.float32)
+    return [order(asked, noise, guidance_scale)]
+
+
+def _background_names() -> Sequence[str]:
+    from course_utils.data.captions import BACKGROUNDS
+
+    return tuple(BACKGROUNDS)
+
+
+def _seen_pairs(random: np.random.Generator, count: int) -> Array:
+    every = scene().training.numpy()
+    found: Array = every[random.choice(len(every), count, replace=False)]
+    return found
+
+
+def same_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
+    """Part d: some prompts, at a scale by chance."""
+    scale = round(float(random.uniform(GUIDANCE, LOUDEST)), 2)
+    return picture_order(random, _seen_pairs(random, COMPARED), 1, scale)
+
+
+def seen_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
+    """Part e: pairs that the model was trained on, two pictures of each prompt."""
+    return picture_order(random, _seen_pairs(random, PROMPTS), SEEDS, GUIDANCE)
+
+
+def held_out_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
+    """Part f: every pair that the model was never trained on."""
+    pairs = np.array(held_out())
+    return picture_order(random, pairs[random.permutation(len(pairs))], 1, GUIDANCE)
+
+
+def draw_oracles(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
+    """The networks, as they are: no guidance, no conversion, no scaling.
+
+    What they are asked and what they give is kept in `given["_trace"]`.
+    """
+    trace: list[dict[str, Any]] = given["_trace"]
+    trace.clear()
+    count = len(given["x_T"])
+    shape = given["x_T"].shape[1:]
+
+    @torch.no_grad()
+    def encode_text(ids: Any) -> Array:
+        found = _ids(ids, 2 * count)
+        trace.append({"ids": found})
+        states: Array = pipeline().text_encoder(torch.from_numpy(found)).numpy()
+        return states
+
+    @torch.no_grad()
+    def predict(x_t: Any, t: Any, text_states: Any) -> Array:
+        x = _floats("x_t", x_t, [(count, *shape), (2 * count, *shape)])
+        time = _timestep(t, len(given["alpha_bar"]))
+        states = _floats("text_states", text_states, [(len(x), *_states_shape())])
+        times = torch.full((len(x),), time, dtype=torch.int64)
+        v: Array = pipeline().unet(torch.from_numpy(x), times, torch.from_numpy(states)).numpy()
+        trace.append({"t": time, "x_t": x, "v": v})
+        return v
+
+    @torch.no_grad()
+    def decode(z: Any) -> Array:
+        latents = _floats("z", z, [(count, *shape)])
+        pixels: Array = pipeline().vae.decode(torch.from_numpy(latents)).clamp(-1, 1).numpy()
+        trace.append({"z": latents, "pixels": pixels})
+        return pixels
+
+    return {"encode_text": encode_text, "predict": predict, "decode": decode}
+
+
+def measure_same(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
+    """Part d: RMSE of pixels against what the chain reaches from the same noise."""
+    from course_utils.evaluation import metrics
+
+    (given,), (value,) = inputs, outputs
+    pixels = _drawn(given, value)
+    right = finished(tuple(given["_texts"]), given["x_T"].tobytes(), given["guidance_scale"])
+    errors = metrics.rmse(pixels, pipeline().decode(right))
+    _nothing_foreign(given)
+    notes = [
+        f"Pixels go from -1 to 1. The nearest of {len(pixels)} pictures has "
+        f"{float(errors.min()):.3f}, the farthest {float(errors.max()):.3f}; the guidance scale "
+        f"was {given['guidance_scale']:g}."
+    ]
+    if float(errors.mean()) > SAME_BANDS[0].limit:
+        notes += _hints(given, right)
+    details = {"nearest": float(errors.min()), "farthest": float(errors.max())}
+    return Measurement(float(errors.mean()), tuple(notes), details)
+
+
+@functools.lru_cache(maxsize=64)
+def finished(texts: tuple[str, ...], noise: bytes, guidance_scale: float) -> Tensor:
+    """The latents that the right chain reaches from the noise."""
+    from course_utils.samplers import sample
+
+    x_T = torch.from_numpy(np.frombuffer(noise, np.float32).copy())
+    x_T = x_T.view(len(texts), *latent_shape())
+    denoiser = Guided(texts, guidance_scale).output
+    return sample(denoiser, x_T, pipeline().schedule, num_steps=FINISHED_STEPS)
+
+
+def _hints(given: Mapping[str, Any], reached: Tensor) -> list[str]:
+    """What of the trace is not as it should be."""
+    notes: list[str] = []
+    trace = given["_trace"]
+    right = {row.tobytes() for row in right_ids(given)}
+    encoded = {row.tobytes() for event in trace if "ids" in event for row in event["ids"]}
+    if not right <= encoded:
+        notes.append(
+            f"encode_text was not given the ids of {len(right - encoded)} of {len(right)} prompts; "
+            "see part a."
+        )
+    times = [event["t"] for event in trace if "t" in event]
+    last = len(given["alpha_bar"]) - 1
+    if not times:
+        notes.append("predict was not called.")
+    elif times[0] < last - 50:
+        notes.append(f"The first call of predict is at t = {times[0]}; x_T is the noise of {last}.")
+    elif any(a < b for a, b in itertools.pairwise(times)):
+        notes.append("The timesteps of predict do not fall from call to call.")
+    else:
+        first = next(event["x_t"] for event in trace if "x_t" in event)
+        if not np.allclose(first[: len(given["x_T"])], given["x_T"], atol=1e-3):
+            notes.append("The first call of predict is not given x_T.")
+    z = next(event["z"] for event in trace if "z" in event)
+    size = float(z.std()) / float(reached.std() / given["scaling_factor"])
+    if not 0.85 < size < 1.2:
+        notes.append(f"decode is given latents that are {size:.2f} times as large as expected.")
+    return notes
+
+
+def measure_seen(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
+    """Part e: the share of what the prompts ask for that is found in the pictures."""
+    return _judged("e", inputs, outputs, object_among=1)
+
+
+def measure_held_out(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
+    """Part f: the same for held-out pairs, where an object may be among the first five."""
+    return _judged("f", inputs, outputs, object_among=5)
+
+
+def _judged(part: str, inputs: Inputs, outputs: Sequence[Any], object_among: int) -> Measurement:
+    from course_utils.evaluation import metrics
+    from course_utils.evaluation.measure import measure
+
+    (given,), (value,) = inputs, outputs
+    pixels = _drawn(given, value)
+    asked = torch.from_numpy(given["_asked"])
+    measured = measure(gallery(), pixels, asked)
+    original = gallery().render_pairs(asked[:, :2], asked[:, 2])
+    real = measure(gallery(), original, asked)
+    _refuse_copies(part, measured)
+    _nothing_foreign(given)
+    clipped = float((measured.values["clipped"] - metrics.clipped_share(original)).mean())
+    diversity = _diversity(given, pixels)
+    if diversity is not None and diversity < LEAST_DIVERSITY:
+        raise Refused(
+            "The two pictures of one prompt are all but the same, though each has noise of its own "
+            f"in x_T: a pixel differs by {diversity:.2g}, and at least {LEAST_DIVERSITY:g} is "
+            "expected. Start every picture from its own x_T."
+        )
+    if clipped > MOST_CLIPPED:
+        raise Refused(
+            "The pictures are oversaturated: the share of their colour values that are as dark or "
+            f"as bright as can be lies {clipped:.1%} above that of the artists' own pictures, and "
+            f"at most {MOST_CLIPPED:.0%} is expected. Look at the guidance scale that is in force, "
+            "and at the size of the latents that decode is given."
+        )
+    shares, ceiling = _shares(measured, object_among), _shares(real, object_among)
+    among = "" if object_among == 1 else f" among the first {object_among} guesses"
+    notes = [
+        f"Of {len(pixels)} pictures {shares['object']:.0%} show the right object{among}, "
+        f"{shares['style']:.0%} the right style, {shares['background']:.0%} the right background. "
+        f"The artists' own pictures of these prompts reach {_mean(ceiling):.2f}."
+    ]
+    if diversity is not None:
+        notes.append(
+            f"Two pictures of one prompt differ by {diversity:.2g} a pixel (at least "
+            f"{LEAST_DIVERSITY:g})."
+        )
+    details = {
+        **shares,
+        "real": _mean(ceiling),
+        "clipped": clipped,
+        "near copies": float(measured.values["near_copy"].float().mean()),
+    }
+    if diversity is not None:
+        details["diversity"] = diversity
+    return Measurement(_mean(shares), tuple(notes), details)
+
+
+def _shares(measured: Measured, object_among: int) -> dict[str, float]:
+    values = measured.values
+    return {
+        "object": float(values[f"object_top{object_among}"].float().mean()),
+        "style": float(values["style"].float().mean()),
+        "background": float(values["background"].float().mean()),
+    }
+
+
+def _mean(shares: Mapping[str, float]) -> float:
+    return float(np.mean(list(shares.values())))
+
+
+def _diversity(given: Mapping[str, Any], pixels: Tensor) -> float | None:
+    """Deviation of a pixel over the pictures of one prompt; None where each prompt has one."""
+    from course_utils.evaluation import metrics
+
+    seeds = len(pixels) // len(set(given["_texts"]))
+    if seeds < 2:
+        return None
+    return float(metrics.pixel_diversity(pixels.unflatten(0, (-1, seeds))).mean())
+
+
+def _refuse_copies(part: str, measured: Measured) -> None:
+    copies = measured.values["near_copy"]
+    if float(copies.float().mean()) > MOST_COPIES[part]:
+        raise Refused(
+            f"{int(copies.sum())} of {len(copies)} pictures are nearer to a picture of the data "
+            "set than the network comes by itself: they are copies. The pictures have to come out "
+            "of x_T and predict.",
+            tampering=True,
+        )
+
+
+def _nothing_foreign(given: Mapping[str, Any]) -> None:
+    share = foreign(given)
+    if share > MOST_FOREIGN:
+        raise Refused(
+            f"{share:.0%} of what predict or decode is given is neither x_T nor an answer of "
+            "predict, nor a weighted sum of these. Fresh noise, clipped latents and latents from "
+            "elsewhere are not part of this chain: between the calls there is only arithmetic."
+        )
+
+
+def foreign(given: Mapping[str, Any]) -> float:
+    """How much of a picture's latents came from elsewhere: the largest share, 0 to 1.
+
+    Every x_t that predict is given, and the z of decode, must be a weighted sum of the picture's
+    x_T and of what predict has answered for it so far. The share is the length of the rest.
+    """
+    count = len(given["x_T"])
+    basis = torch.from_numpy(given["x_T"]).double().view(count, 1, -1)
+    worst = 0.0
+    for event in given["_trace"]:
+        used = event.get("x_t", event.get("z"))
+        if used is None:
+            continue
+        worst = max(worst, _outside(_by_picture(used, count), basis))
+        if "v" in event:
+            basis = torch.cat([basis, _by_picture(event["v"], count)], dim=1)
+    return worst
+
+
+def _by_picture(rows: Array, count: int) -> Tensor:
+    """(m * N, C, h, w) -> (N, m, C * h * w): the pictures once, or twice one after the other."""
+    return torch.from_numpy(rows).double().view(-1, count, rows[0].size).transpose(0, 1)
+
+
+def _outside(vectors: Tensor, basis: Tensor) -> float:
+    """The largest share of vectors (N, m, D) that lies outside the span of a basis (N, k, D)."""
+    _, size, rows = torch.linalg.svd(basis, full_matrices=False)  # (N, r), (N, r, D)
+    rows = rows * (size > 1e-6 * size[:, :1])[..., None]
+    rest = vectors - (vectors @ rows.transpose(1, 2)) @ rows
+    return float((rest.norm(dim=2) / vectors.norm(dim=2).clamp(min=1e-9)).max())
+
+
+# --- what comes from the learner -----------------------------------------------------------------
+
+
+def _drawn(given: Mapping[str, Any], value: Any) -> Tensor:
+    """The pictures that `draw` gave, if decode made them."""
+    expected = (len(given["x_T"]), *_picture_shape())
+    pixels = tensor("draw", value, expected)
+    made = [event["pixels"] for event in given["_trace"] if "pixels" in event]
+    if not made:
+        raise Refused(
+            "draw gives pictures, but decode was not called. Pictures have to be what decode makes "
+            "of the finished latents."
+        )
+    gap = float(np.abs(pixels - made[-1]).max())
+    if gap > SAME_PIXELS:
+        raise Refused(
+            f"The pictures are not what decode gave: a pixel differs by {gap:.2g}. Return them as "
+            "they come, in [-1, 1], in the order of the prompts."
+        )
+    return torch.from_numpy(made[-1])
+
+
+def _picture_shape() -> tuple[int, int, int]:
+    config = pipeline().vae.config
+    return config.out_channels, config.sample_size, config.sample_size
+
+
+def _states_shape() -> tuple[int, int]:
+    config = pipeline().text_encoder.config
+    return pipeline().tokenizer.model_max_length, config.hidden_size
+
+
+def _ids(ids: Any, most: int) -> Array:
+    length, known = _states_shape()[0], len(pipeline().tokenizer)
+    if not isinstance(ids, np.ndarray) or ids.dtype.kind != "i":
+        kind = ids.dtype if isinstance(ids, np.ndarray) else type(ids).__name__
+        raise ValueError(f"ids is a {kind}; expected an int64 tensor (N, {length})")
+    if ids.ndim != 2 or ids.shape[1] != length or not 1 <= len(ids) <= most:
+        raise ValueError(f"ids has shape {ids.shape}; expected (1 to {most}, {length})")
+    if ids.min() < 0 or ids.max() >= known:
+        raise ValueError(f"ids goes from {ids.min()} to {ids.max()}; expected 0 to {known - 1}")
+    return ids.astype(np.int64)
+
+
+def _floats(name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> Array:
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise ValueError(f"{name} is a {kind}; expected a floating-point tensor")
+    if value.shape not in shapes:
+        expected = " or ".join(str(shape) for shape in shapes)
+        raise ValueError(f"{name} has shape {value.shape}; expected {expected}")
+    if not np.isfinite(value).all():
+        raise ValueError(
+            f"{name} holds NaN or infinity. alpha_bar is exactly 0 at the last timestep; look for "
+            "a division by its root"
+        )
+    if np.abs(value).max() > WIDEST:
+        raise ValueError(
+            f"{name} goes up to {np.abs(value).max():.3g}; latents of pictures have a variance "
+            "near 1"
+        )
+    return value.astype(np.float32)
+
+
+def _timestep(t: Any, rows: int) -> int:
+    times = np.asarray(t)
+    if times.dtype.kind != "i" or times.size == 0 or (times != times.flat[0]).any():
+        raise ValueError(f"t is {t!r}; expected one whole number, the same for all pictures")
+    time = int(times.flat[0])
+    if not 0 <= time < rows:
+        raise ValueError(f"t is {time}; expected a timestep from 0 to {rows - 1}")
+    return time
+
+
+# --- the challenge -------------------------------------------------------------------------------
+
+DRAW_ADVICE = (
+    "Follow one picture: ids, text states with and without the prompt, predict, guide, step, and "
+    "at the end latents divided by the scaling factor. "
+)
+
+CHALLENGE = Challenge(
+    number="06",
+    title="Sculptor's exam",
+    answers=("token-ids", "from-v", "step", "guide", "draw"),
+    setup="import math\n\nimport torch\nfrom torch import Tensor\n\n"
+    'START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"',
+    withheld=(
+        "course_utils.bench",
+        "course_utils.data",
+        "course_utils.evaluation",
+        "course_utils.grading.calibration_06",
+        "course_utils.grading.challenge_06",
+        "course_utils.grading.pieces_06",
+        "course_utils.guidance",
+        "course_utils.models",
+        "course_utils.pipeline",
+        "course_utils.predictions",
+        "course_utils.samplers",
+        "course_utils.training",
+    ),
+    pass_points=PASS_POINTS,
+    minutes=90,
+    parts=(
+        Part(
+            id="a",
+            title="words to ids",
+            function="token_ids",
+            inputs=token_inputs,
+            measure=measure_tokens,
+            bands=TOKEN_BANDS,
+            quantity="share of prompts whose row of ids is exact",
+            better="more",
+            advice="Start from single signs, the last one marked with </w>. In each round join the "
+            "pair that stands first in the list of merges, wherever in the word it is, and go on "
+            "until no pair of the list is left. Then the frame: start, tokens, end, and the end "
+            "token again up to max_length.",
+            limits=PIECE_LIMITS,
+        ),
+        Part(
+            id="b",
+            title="from v to the next x_t",
+            function="from_v",
+            inputs=v_inputs,
+            then=(Step("step", step_inputs),),
+            measure=measure_step,
+            bands=STEP_BANDS,
+            quantity="largest error of x0, epsilon and the next x_t",
+            better="less",
+            advice="x_t = alpha x0 + sigma epsilon and v = alpha epsilon - sigma x0 are two "
+            "equations for two unknowns, and alpha² + sigma² = 1. No division is needed. The step "
+            "mixes x0 and epsilon anew, with the weights of the level that it goes to.",
+            limits=PIECE_LIMITS,
+        ),
+        Part(
+            id="c",
+            title="guidance",
+            function="guide",
+            inputs=guidance_inputs,
+            measure=measure_guidance,
+            bands=GUIDANCE_BANDS,
+            quantity="largest error of the guided prediction",
+            better="less",
+            advice="Draw the two predictions as points on a line. At scale 0 you stand on the one "
+            "without the prompt, at scale 1 on the one with it; where are you at 2.5?",
+            limits=PIECE_LIMITS,
+        ),
+        Part(
+            id="d",
+            title="the picture that the chain reaches",
+            function="draw",
+            inputs=same_inputs,
+            measure=measure_same,
+            bands=SAME_BANDS,
+            quantity="RMSE of pixels to the pictures of the right chain",
+            better="less",
+            advice=DRAW_ADVICE + "More calls of predict come nearer to the end of the path; twelve "
+            "are enough for full marks here. Let the last step lead to alpha-bar 1.",
+            oracles=draw_oracles,
+            limits=DRAW_LIMITS,
+        ),
+        Part(
+            id="e",
+            title="before the judge",
+            function="draw",
+            inputs=seen_inputs,
+            measure=measure_seen,
+            bands=SEEN_BANDS,
+            quantity="share of objects, styles and backgrounds that are as asked",
+            better="more",
+            advice=DRAW_ADVICE + "Look at the pictures in the notebook: right things in wrong "
+            "colours point at the end of the chain, wrong things at its beginning.",
+            oracles=draw_oracles,
+            limits=DRAW_LIMITS,
+        ),
+        Part(
+            id="f",
+            title="pairs that the model never saw",
+            function="draw",
+            inputs=held_out_inputs,
+            measure=measure_held_out,
+            bands=HELD_OUT_BANDS,
+            quantity="share of objects, styles and backgrounds that are as asked",
+            better="more",
+            advice=DRAW_ADVICE + "These pairs are hard for the model too, and its style is right "
+            "less than half of the time; a right chain reaches the band all the same.",
+            oracles=draw_oracles,
+            limits=DRAW_LIMITS,
+        ),
+    ),
+)
