@@ -1,0 +1,699 @@
+"""Challenge 05, Follow the prompt: orders in a customer's words become pictures.
+
+Two functions are asked for: `write_prompt` says an order in words that the network knows, `draw`
+combines its looks with the prompt, the negative prompt and no words. Part a reads the prompts.
+Parts b and c draw them and let the judge look: orders that name all they want, and orders that
+leave the style open but for one, the one that the network falls into by itself.
+
+The network and the encoder of texts run on our side. `draw` may ask for the prompt and the negative
+prompt that `write_prompt` gave for the order, and for the empty one, so the words are chosen once
+for an order, and what must not be there has to be avoided while drawing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_utils.grading.challenge import (
+    Band,
+    Challenge,
+    Limits,
+    Measurement,
+    Oracle,
+    Part,
+    Refused,
+    Step,
+)
+from course_utils.grading.challenge_02 import latent_shape, pipeline, scene
+
+# --- thresholds; each was measured: challenges/05_follow_the_prompt/calibration.md ---------------
+
+WORDS_BANDS = (Band(1.0, 2, "every word"), Band(0.9, 1, "nearly"))
+NAMED_BANDS = (Band(0.8, 3, "as ordered"), Band(0.7, 2, "nearly"), Band(0.6, 1, "in part"))
+AVOIDED_BANDS = (Band(0.72, 5, "avoided"), Band(0.58, 3, "mostly"), Band(0.45, 1, "in part"))
+PASS_POINTS = 7
+MOST_CLIPPED = 0.05  # share of channel values at 0 or 255 above that of the artists' pictures
+MOST_COPIES = 0.7  # share of pictures that may be near copies of a data-set picture
+LEAST_DIVERSITY = 0.008  # deviation of a pixel between the pictures of one order
+
+# --- the sizes -----------------------------------------------------------------------------------
+
+LOOKS = 16  # of the network, in one call of `draw`
+ORDERS = 30  # of part a
+NAMED_ORDERS, NAMED_SEEDS = 8, 2  # of part b
+OPEN_SEEDS = 2  # of part c, for each thing of PULLED
+WIDEST = 1e3  # what a latent may be at most; those of pictures have unit variance
+MOST_TEXT = 400  # characters of a prompt
+WORDS_LIMITS = Limits(seconds=30.0, megabytes=1500)
+DRAW_LIMITS = Limits(seconds=180.0, megabytes=1500, oracle_calls={"predict": LOOKS})
+
+Array = np.ndarray[Any, Any]
+Inputs = Sequence[Mapping[str, Any]]
+
+# --- what customers say --------------------------------------------------------------------------
+
+THINGS = {
+    "cat face": ("tomcat", "feline"),
+    "dog face": ("hound", "terrier"),
+    "red heart": ("valentine", "token of affection"),
+    "pizza": ("margherita", "neapolitan flatbread"),
+    "rocket": ("moonship", "launch vehicle"),
+    "red apple": ("pippin", "orchard fruit"),
+    "star": ("pentagram", "five points"),
+    "smiling face with sunglasses": ("beach guy", "dude in shades"),
+    "panda": ("bamboo eater", "bearcat"),
+    "hamburger": ("whopper", "patty in buns"),
+    "sunflower": ("helianthus", "field bloom"),
+    "frog": ("croaker", "pond hopper"),
+    "ghost": ("spectre", "phantom"),
+    "house": ("cottage", "bungalow"),
+    "guitar": ("stratocaster", "six strings"),
+    "penguin": ("antarctic bird", "tuxedo bird"),
+    "crying face": ("weeper", "tearful fellow"),
+    "cactus": ("saguaro", "desert plant"),
+    "pig face": ("hog", "swine"),
+    "doughnut": ("cruller", "glazed ring"),
+    "sun": ("daystar", "solar disc"),
+    "lion": ("leo", "savanna king"),
+    "balloon": ("party inflatable", "helium globe"),
+    "mushroom": ("fungus", "champignon"),
+    "octopus": ("kraken", "eight arms"),
+    "basketball": ("hoops ball", "slam dunker"),
+    "banana": ("plantain", "curved fruit"),
+    "fox": ("vixen", "reynard"),
+    "smiling face with heart-eyes": ("smitten fellow", "admirer"),
+    "umbrella": ("parasol", "brolly"),
+    "strawberry": ("garden berry", "fraise"),
+    "turtle": ("terrapin", "shelled swimmer"),
+    "rainbow": ("prism arc", "spectrum bow"),
+    "robot": ("android", "tin automaton"),
+    "butterfly": ("monarch", "papillon"),
+    "key": ("latchkey", "lock opener"),
+    "watermelon": ("summer melon", "pastèque"),
+    "owl": ("night hunter", "hooter"),
+    "fire": ("blaze", "bonfire"),
+    "crown": ("diadem", "regalia"),
+}
+STYLES_SAID = {
+    "3d": ("shiny", "like a plastic toy", "modelled"),
+    "flat": ("paper cut", "poster look", "plain shapes"),
+    "noto": ("android look", "phone look", "soft gradients"),
+    "twemoji": ("chat look", "bird site look", "social feed look"),
+}
+BACKGROUNDS_SAID = {
+    "white": ("snow", "chalk"),
+    "gray": ("slate", "ash"),
+    "red": ("crimson", "scarlet"),
+    "orange": ("tangerine", "amber"),
+    "yellow": ("lemon", "canary"),
+    "green": ("emerald", "moss"),
+    "teal": ("petrol", "lagoon"),
+    "blue": ("navy", "cobalt"),
+    "purple": ("violet", "aubergine"),
+    "pink": ("blush", "flamingo"),
+}
+PRAISE = ("masterpiece", "8k", "award winning", "stunning", "highly detailed")
+COMPLAINTS = ("blurry", "ugly", "watermark", "bad quality", "amateurish")
+STYLE_WORD = {  # single words that say a style
+    "3d": "3d",
+    "glossy": "3d",
+    "render": "3d",
+    "flat": "flat",
+    "design": "flat",
+    "noto": "noto",
+    "twemoji": "twemoji",
+}
+PULL = "flat"  # the style that three of four pictures get where none is named
+PULLED = (  # things that get it in most pictures, and can be drawn otherwise
+    "cat face",
+    "rocket",
+    "smiling face with sunglasses",
+    "frog",
+    "ghost",
+    "penguin",
+    "crying face",
+    "mushroom",
+    "smiling face with heart-eyes",
+    "strawberry",
+    "turtle",
+    "rainbow",
+    "robot",
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a customer wants, in the words of the data; "" is left open."""
+
+    thing: str
+    style: str = ""
+    background: str = ""
+    no_styles: tuple[str, ...] = ()
+    no_backgrounds: tuple[str, ...] = ()
+
+
+def said(order: Order, random: np.random.Generator) -> dict[str, Any]:
+    """The order in a customer's words, as the arguments of `write_prompt`."""
+    dictionary: dict[str, dict[str, str]] = {}
+    tables = {"thing": THINGS, "style": STYLES_SAID, "background": BACKGROUNDS_SAID}
+
+    def say(kind: str, value: str) -> str:
+        table: Mapping[str, tuple[str, ...]] = tables[kind]
+        word = str(random.choice(table[value]))
+        dictionary[word] = {"kind": kind, "means": value}
+        return word
+
+    asked = (("thing", order.thing), ("style", order.style), ("background", order.background))
+    wants = [say(kind, value) for kind, value in asked if value]
+    without = [say("style", style) for style in order.no_styles]
+    without += [say("background", background) for background in order.no_backgrounds]
+    if random.random() < 0.5:
+        wants.append(str(random.choice(PRAISE)))
+    if random.random() < 0.5:
+        without.append(str(random.choice(COMPLAINTS)))
+    for kind, table in tables.items():  # what other customers say stands there too
+        for value in random.choice(list(table), 2, replace=False):
+            if str(value) not in (order.thing, order.style, order.background):
+                say(kind, str(value))
+    words = random.permutation(list(dictionary)).tolist()
+    return {
+        "wants": random.permutation(wants).tolist(),
+        "without": random.permutation(without).tolist() if without else [],
+        "dictionary": {word: dictionary[word] for word in words},
+        "_order": asdict(order),
+    }
+
+
+# --- part a: the words ---------------------------------------------------------------------------
+
+
+def words_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
+    """Orders of every kind: style and background each named, open, or open but for something."""
+    from course_utils.data.captions import BACKGROUNDS, STYLES
+
+    found = []
+    things = random.permutation(list(THINGS)).tolist()
+    for number in range(ORDERS):
+        styles = random.permutation(STYLES).tolist()
+        backgrounds = random.permutation(list(BACKGROUNDS)).tolist()
+        style, background = number % 3, number // 3 % 3  # 0 named, 1 open, 2 something ruled out
+        order = Order(
+            thing=things[number % len(things)],
+            style=styles[0] if style == 0 else "",
+            background=backgrounds[0] if background == 0 else "",
+            no_styles=(styles[1],) if style == 2 else (),
+            no_backgrounds=tuple(backgrounds[1:3]) if background == 2 else (),
+        )
+        found.append(said(order, random))
+    return found
+
+
+@functools.lru_cache
+def _names() -> dict[str, tuple[list[str], ...]]:
+    """By thing, the words of its name and of each synonym that captions use."""
+    from course_utils.pipeline import words_of
+
+    vocabulary = pipeline().vocabulary
+    assert vocabulary is not None
+    return {c.name: tuple(words_of(t) for t in (c.name, *c.synonyms)) for c in vocabulary.concepts}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a prompt says, by its words.
+
+    Attributes:
+        thing: whether the thing is named as captions name it.
+        styles, backgrounds: that are named.
+        unknown: words that no caption holds.
+    """
+
+    thing: bool
+    styles: frozenset[str]
+    backgrounds: frozenset[str]
+    unknown: tuple[str, ...]
+
+
+def understood(text: str, thing: str) -> Said:
+    """Read a prompt; the colour in "red apple" is no background."""
+    from course_utils.data.captions import BACKGROUND_WORDS
+    from course_utils.pipeline import words_of
+
+    vocabulary = pipeline().vocabulary
+    assert vocabulary is not None
+    words = words_of(text)
+    unknown = tuple(dict.fromkeys(word for word in words if not vocabulary.knows(word)))
+    found, rest = False, words
+    for name in sorted(_names()[thing], key=len, reverse=True):
+        for start in range(len(rest) - len(name) + 1):
+            if rest[start : start + len(name)] == name:
+                found, rest = True, [*rest[:start], *rest[start + len(name) :]]
+                break
+    colours = {word: name for name, each in BACKGROUND_WORDS.items() for word in each}
+    return Said(
+        found,
+        frozenset(STYLE_WORD[word] for word in rest if word in STYLE_WORD),
+        frozenset(colours[word] for word in rest if word in colours),
+        unknown,
+    )
+
+
+DEMANDS = {
+    "thing": "the thing, by a name that captions use",
+    "style": "the style, and no other; none where it is left open",
+    "background": "the background, and no other; none where it is left open",
+    "negative": "in the negative prompt what is ruled out, and nothing else of its kind",
+    "words": "no word that no caption holds",
+}
+
+
+def demands(order: Order, prompt: str, negative: str) -> dict[str, bool]:
+    """Which of `DEMANDS` two prompts meet."""
+    asked, avoided = understood(prompt, order.thing), understood(negative, order.thing)
+
+    def fits(found: frozenset[str], ruled_out: tuple[str, ...], wanted: str) -> bool:
+        if ruled_out:
+            return found == set(ruled_out)
+        # What both prompts say cancels, so the rest of the order may stand there too.
+        nothing = not order.no_styles and not order.no_backgrounds
+        return found <= (set() if nothing else {wanted})
+
+    return {
+        "thing": asked.thing,
+        "style": asked.styles == ({order.style} if order.style else set()),
+        "background": asked.backgrounds == ({order.background} if order.background else set()),
+        "negative": fits(avoided.styles, order.no_styles, order.style)
+        and fits(avoided.backgrounds, order.no_backgrounds, order.background),
+        "words": not asked.unknown and not avoided.unknown,
+    }
+
+
+def measure_words(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
+    """Part a: the share of demands that are met."""
+    met: dict[str, list[bool]] = {name: [] for name in DEMANDS}
+    for given, value in zip(inputs, outputs, strict=True):
+        for name, good in demands(Order(**given["_order"]), *_prompts(value)).items():
+            met[name].append(good)
+    shares = {name: float(np.mean(each)) for name, each in met.items()}
+    missed = [
+        f"{DEMANDS[name]} ({sum(not good for good in each)} of {len(each)} orders)"
+        for name, each in met.items()
+        if not all(each)
+    ]
+    notes = (f"Missing: {'; '.join(missed)}.",) if missed else ()
+    return Measurement(float(np.mean(list(shares.values()))), notes, shares)
+
+
+# --- parts b and c: pictures ---------------------------------------------------------------------
+
+
+def named_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
+    """Part b: pairs that the network was trained on, all different, on backgrounds by chance."""
+    from course_utils.data.captions import BACKGROUNDS, STYLES
+
+    every = scene().training.tolist()
+    pairs = [every[i] for i in random.choice(len(every), NAMED_ORDERS, replace=False)]
+    return [
+        said(Order(scene().names[c], STYLES[s], str(random.choice(list(BACKGROUNDS)))), random)
+        for c, s in pairs
+    ]
+
+
+def open_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
+    """Part c: things that get one style by themselves, on a background, in any style but that."""
+    from course_utils.data.captions import BACKGROUNDS
+
+    return [
+        said(
+            Order(str(thing), background=str(random.choice(list(BACKGROUNDS))), no_styles=(PULL,)),
+            random,
+        )
+        for thing in random.permutation(PULLED)
+    ]
+
+
+def drawing(seeds: int, salt: int) -> Step:
+    """The call of `draw` after `write_prompt` was called for every order."""
+
+    def inputs(orders: Inputs, written: Sequence[Any]) -> list[dict[str, Any]]:
+        pairs = [pair for value in written for pair in [_prompts(value)] * seeds]
+        # Noise from the orders' own words: fresh with every seed, and the same again with it.
+        words = "".join(word for given in orders for word in given["dictionary"])
+        random = np.random.default_rng([salt, *words.encode()])
+        x_T = random.standard_normal((len(pairs), *latent_shape())).astype(np.float32)
+        return [
+            {
+                "x_T": x_T,
+                "alpha_bar": pipeline().schedule.alpha_bar.numpy(),
+                "prompts": [prompt for prompt, _ in pairs],
+                "negative_prompts": [negative for _, negative in pairs],
+                "_asked": [given["_order"] for given in orders for _ in range(seeds)],
+            }
+        ]
+
+    return Step("draw", inputs)
+
+
+@torch.no_grad()
+def text_states(texts: Sequence[str]) -> Tensor:
+    """States of texts, each of which is encoded once."""
+    return torch.stack([_text_state(text) for text in texts])
+
+
+@functools.lru_cache(maxsize=1024)
+@torch.no_grad()
+def _text_state(text: str) -> Tensor:
+    return pipeline().encode_prompt(text)[0]
+
+
+def predict_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
+    """`predict` for the prompts of these pictures; nothing for `write_prompt`."""
+    if "x_T" not in given:
+        return {}
+    texts = {
+        "prompt": given["prompts"],
+        "negative": given["negative_prompts"],
+        "empty": [""] * len(given["prompts"]),
+    }
+
+    def predict(look: Any, x_t: Any, t: Any) -> Array:
+        if look not in texts:
+            raise ValueError(f"the look is {look!r}; expected 'prompt', 'negative' or 'empty'")
+        x, time = _question(x_t, t, given["x_T"].shape, len(given["alpha_bar"]))
+        found: Array = expected(texts[look], torch.from_numpy(x.astype(np.float32)), time).numpy()
+        return found
+
+    return {"predict": predict}
+
+
+@torch.no_grad()
+def expected(texts: Sequence[str], x_t: Tensor, t: int) -> Tensor:
+    """The pictures that the network expects at a timestep for these texts, as latents."""
+    from course_utils.predictions import to_x0
+
+    schedule = pipeline().schedule
+    times = torch.full((len(x_t),), t, dtype=torch.int64)
+    output = pipeline().unet(x_t, times, text_states(texts))
+    return to_x0(output, x_t, schedule.alpha_bar[t], schedule.prediction_type)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was found in N pictures, each (N,) true or false but for the numbers."""
+
+    thing: Tensor
+    style: Tensor
+    background: Tensor
+    clipped: float
+    saturation: float
+    diversity: float
+    copies: float
+
+
+def look_at(value: Any, given: Mapping[str, Any], seeds: int) -> Seen:
+    """Decode latents and look at the pictures; refuse what is no answer to the orders."""
+    from course_utils.data.captions import BACKGROUNDS, STYLES
+    from course_utils.evaluation import metrics
+    from course_utils.evaluation.measure import measure
+
+    pixels = pipeline().decode(torch.from_numpy(_latents(value, given["x_T"].shape)))
+    orders = [Order(**asked) for asked in given["_asked"]]
+    thing = torch.tensor([scene().names.index(order.thing) for order in orders])
+    background = torch.tensor([list(BACKGROUNDS).index(order.background) for order in orders])
+    verdicts = scene().judge.classify(pixels, thing)
+    style = torch.tensor(
+        [
+            STYLES.index(order.style) if order.style else int(found)
+            for order, found in zip(orders, verdicts.style, strict=True)
+        ]
+    )
+    asked = torch.stack([thing, style, background], dim=1)
+    values = measure(scene(), pixels, asked).values
+    good_style = torch.tensor(
+        [
+            STYLES[int(found)] == order.style
+            if order.style
+            else STYLES[int(found)] not in order.no_styles
+            for order, found in zip(orders, verdicts.style, strict=True)
+        ]
+    )
+    real = scene().render_pairs(asked[:, :2], background)
+    seen = Seen(
+        thing=values["object_top1"],
+        style=good_style,
+        background=values["background"],
+        clipped=float((values["clipped"] - metrics.clipped_share(real)).mean()),
+        saturation=float((values["saturation"] - metrics.saturation(real)).mean()),
+        diversity=float(metrics.pixel_diversity(pixels.unflatten(0, (-1, seeds))).mean()),
+        copies=float(values["near_copy"].float().mean()),
+    )
+    _refuse(seen, len(pixels))
+    return seen
+
+
+def _refuse(seen: Seen, count: int) -> None:
+    if seen.copies > MOST_COPIES:
+        raise Refused(
+            f"{round(seen.copies * count)} of {count} pictures are nearer to a picture of the data "
+            "set than the network comes by itself: they are copies. The pictures have to come out "
+            "of x_T and predict.",
+            tampering=True,
+        )
+    if seen.diversity < LEAST_DIVERSITY:
+        raise Refused(
+            "The pictures of one order are all but the same, though each has noise of its own in "
+            f"x_T: a pixel differs by {seen.diversity:.2g}, and at least {LEAST_DIVERSITY:g} is "
+            "expected. Start every picture from its own x_T."
+        )
+    if seen.clipped > MOST_CLIPPED:
+        raise Refused(
+            "The pictures are oversaturated: the share of their colour values that are as dark or "
+            f"as bright as can be lies {seen.clipped:.1%} above that of the artists' own pictures, "
+            f"and at most {MOST_CLIPPED:.0%} is expected. A push that is too strong, or that goes "
+            "on to the last steps, does that."
+        )
+
+
+def _told(seen: Seen, style: str) -> str:
+    count = len(seen.thing)
+    return (
+        f"Of {count} pictures {_share(seen.thing):.0%} show the right thing, "
+        f"{_share(seen.background):.0%} the right background, {_share(seen.style):.0%} {style}. "
+        "The share of colour values at the end of the scale lies "
+        f"{seen.clipped:+.1%} off the artists' (at most {MOST_CLIPPED:+.0%}), saturation "
+        f"{seen.saturation:+.2f}; pictures of one order differ by {seen.diversity:.2g} a pixel (at "
+        f"least {LEAST_DIVERSITY:g})."
+    )
+
+
+def _share(found: Tensor) -> float:
+    return float(found.float().mean())
+
+
+def _details(seen: Seen) -> dict[str, float]:
+    return {
+        "thing": _share(seen.thing),
+        "style": _share(seen.style),
+        "background": _share(seen.background),
+        "clipped": seen.clipped,
+        "saturation": seen.saturation,
+        "diversity": seen.diversity,
+        "near copies": seen.copies,
+    }
+
+
+def measure_named(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
+    """Part b: the share of things, styles and backgrounds that are as ordered."""
+    seen = look_at(outputs[-1], inputs[-1], NAMED_SEEDS)
+    value = float(np.mean([_share(x) for x in (seen.thing, seen.style, seen.background)]))
+    return Measurement(value, (_told(seen, "the right style"),), _details(seen))
+
+
+def measure_open(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
+    """Part c: the share of pictures of the right thing and background, in a style allowed."""
+    given = inputs[-1]
+    seen = look_at(outputs[-1], given, OPEN_SEEDS)
+    left_open = torch.tensor(
+        [
+            not understood(prompt, order["thing"]).styles
+            for prompt, order in zip(given["prompts"], given["_asked"], strict=True)
+        ]
+    )
+    good = seen.thing & seen.style & seen.background & left_open
+    notes = [_told(seen, "a style that is not ruled out")]
+    if not bool(left_open.all()):
+        notes.append(
+            f"The customer leaves the style open but for what is ruled out, and the prompts of "
+            f"{int((~left_open).sum())} pictures name one. Those pictures do not count."
+        )
+    return Measurement(_share(good), tuple(notes), _details(seen))
+
+
+# --- what comes from the learner -----------------------------------------------------------------
+
+
+def _prompts(value: Any) -> tuple[str, str]:
+    """What `write_prompt` gave."""
+    if not isinstance(value, list) or len(value) != 2:
+        kind = "nothing" if value is None else f"a {type(value).__name__}"
+        if isinstance(value, list):
+            kind = f"{len(value)} values"
+        raise Refused(f"write_prompt gives {kind}; expected (prompt, negative_prompt).")
+    for name, text in zip(("prompt", "negative_prompt"), value, strict=True):
+        if not isinstance(text, str):
+            raise Refused(f"write_prompt gives {text!r:.40} as the {name}; expected text.")
+        if len(text) > MOST_TEXT:
+            raise Refused(
+                f"write_prompt gives a {name} of {len(text):,} characters; the network reads 30 "
+                f"tokens, and at most {MOST_TEXT} characters are taken."
+            )
+    return value[0], value[1]
+
+
+def _question(x_t: Any, t: Any, shape: tuple[int, ...], rows: int) -> tuple[Array, int]:
+    """The pictures and the timestep of `predict`, or what is wrong with them."""
+    if not isinstance(x_t, np.ndarray) or x_t.dtype.kind != "f":
+        kind = x_t.dtype if isinstance(x_t, np.ndarray) else type(x_t).__name__
+        raise ValueError(f"x_t is a {kind}; expected a floating-point tensor of shape {shape}")
+    if x_t.shape != shape:
+        raise ValueError(f"x_t has shape {x_t.shape}; expected that of x_T, {shape}")
+    if not np.isfinite(x_t).all():
+        raise ValueError("x_t holds NaN or infinity; look at what the guess gave before")
+    times = np.asarray(t)
+    if times.dtype.kind != "i" or times.size == 0 or (times != times.flat[0]).any():
+        raise ValueError(f"t is {t!r}; expected one whole number, the same for all pictures")
+    time = int(times.flat[0])
+    if not 0 <= time < rows:
+        raise ValueError(f"t is {time}; expected a timestep from 0 to {rows - 1}")
+    return x_t, time
+
+
+def _latents(value: Any, shape: tuple[int, ...]) -> Array:
+    """What `draw` gave."""
+    if not isinstance(value, np.ndarray):
+        kind = "nothing" if value is None else f"a {type(value).__name__}"
+        raise Refused(f"draw gives {kind}; expected a tensor of latents, of shape {shape}.")
+    if value.dtype.kind != "f":
+        raise Refused(f"draw gives a tensor of {value.dtype}; expected float32.")
+    if value.shape != shape:
+        raise Refused(f"draw gives shape {value.shape}; expected that of x_T, {shape}.")
+    if not np.isfinite(value).all():
+        share = float(1 - np.isfinite(value).mean())
+        raise Refused(f"draw gives NaN or infinity in {share:.0%} of the latents.")
+    if np.abs(value).max() > WIDEST:
+        raise Refused(
+            f"draw gives latents up to {np.abs(value).max():.3g}; those of pictures have a "
+            "variance near 1."
+        )
+    return value.astype(np.float32)
+
+
+# --- the challenge -------------------------------------------------------------------------------
+
+SETUP = '''import torch
+from torch import Tensor
+
+
+def carry(x_T, alpha_bar, guess, steps=8):
+    """Carry noise to pictures: DPM-Solver++(2M), with steps that are even in log-SNR.
+
+    Args:
+        x_T: (N, 4, 8, 8), the pictures at the last timestep.
+        alpha_bar: (1000,), share of the variance of x_t that is signal.
+        guess: `guess(x_t, t, step)` gives the finished picture that you expect, (N, 4, 8, 8); t is
+            the timestep, step counts from 0.
+        steps: how often `guess` is asked. With 8, t is 999, 799, 683, 525, 337, 166, 61, 18.
+
+    Returns:
+        (N, 4, 8, 8): the last guess.
+    """
+    a = alpha_bar.double()
+    marks = torch.linspace(-2, 2, steps - 1, dtype=torch.float64)
+    clock = (a / (1 - a)).log() / 2
+    timesteps = [len(a) - 1] + [int((clock - mark).abs().argmin()) for mark in marks]
+    a = a[timesteps].clamp(min=2.0**-24)
+    alpha, sigma = a.sqrt(), (1 - a).sqrt()
+    lam = (alpha / sigma).log()
+    x, before = x_T, None
+    for i, t in enumerate(timesteps):
+        x0 = guess(x, t, i)
+        if i + 1 == len(timesteps):
+            return x0
+        h = lam[i + 1] - lam[i]
+        ahead = x0
+        if before is not None:
+            ahead = x0 + (x0 - before) * float(h / (2 * (lam[i] - lam[i - 1])))
+        x = x * float(sigma[i + 1] / sigma[i]) - ahead * float(alpha[i + 1] * torch.expm1(-h))
+        before = x0'''
+
+CHALLENGE = Challenge(
+    number="05",
+    title="Follow the prompt",
+    answers=("write-prompt", "draw"),
+    setup=SETUP,
+    withheld=(
+        "course_utils.data",
+        "course_utils.evaluation",
+        "course_utils.guidance",
+        "course_utils.models",
+        "course_utils.pipeline",
+    ),
+    pass_points=PASS_POINTS,
+    minutes=90,
+    parts=(
+        Part(
+            id="a",
+            title="the words",
+            function="write_prompt",
+            inputs=words_inputs,
+            measure=measure_words,
+            bands=WORDS_BANDS,
+            quantity="share of what the prompts have to say that they say",
+            better="more",
+            advice="Look up every word of wants and without in the dictionary; what does not stand "
+            "there is not for the network. Say the thing, the style and the background as captions "
+            "do, leave out what the customer leaves open, and put into the negative prompt what "
+            "is ruled out, without a 'no'.",
+            limits=WORDS_LIMITS,
+        ),
+        Part(
+            id="b",
+            title="orders that name everything",
+            function="write_prompt",
+            inputs=named_inputs,
+            measure=measure_named,
+            bands=NAMED_BANDS,
+            quantity="share of things, styles and backgrounds that are as ordered",
+            better="more",
+            advice="The words do most of it here: a prompt in the form of the captions needs "
+            "little guidance. If pictures are loud or broken, push less, and not to the end.",
+            oracles=predict_oracle,
+            limits=DRAW_LIMITS,
+            then=(drawing(NAMED_SEEDS, 1),),
+        ),
+        Part(
+            id="c",
+            title="any style but this one",
+            function="write_prompt",
+            inputs=open_inputs,
+            measure=measure_open,
+            bands=AVOIDED_BANDS,
+            quantity="share of pictures of the right thing and background in a style allowed",
+            better="more",
+            advice="At scale 1 a negative prompt does nothing. Ask what else differs between your "
+            "two prompts: a push goes along all of the difference, so what both say cancels. Then "
+            "ask at which steps the style is decided, push hard there, and leave the others alone. "
+            "If the thing gets lost, lead back to the prompt from the empty look.",
+            oracles=predict_oracle,
+            limits=DRAW_LIMITS,
+            then=(drawing(OPEN_SEEDS, 2),),
+        ),
+    ),
+)
