@@ -59,7 +59,7 @@ Inputs = Sequence[Mapping[str, Any]]
 
 # --- what customers say --------------------------------------------------------------------------
 
-THINGS = {
+THINGS: dict[str, tuple[str, ...]] = {
     "cat face": ("tomcat", "feline"),
     "dog face": ("hound", "terrier"),
     "red heart": ("valentine", "token of affection"),
@@ -101,13 +101,13 @@ THINGS = {
     "fire": ("blaze", "bonfire"),
     "crown": ("diadem", "regalia"),
 }
-STYLES_SAID = {
+STYLES_SAID: dict[str, tuple[str, ...]] = {
     "3d": ("shiny", "like a plastic toy", "modelled"),
     "flat": ("paper cut", "poster look", "plain shapes"),
     "noto": ("android look", "phone look", "soft gradients"),
     "twemoji": ("chat look", "bird site look", "social feed look"),
 }
-BACKGROUNDS_SAID = {
+BACKGROUNDS_SAID: dict[str, tuple[str, ...]] = {
     "white": ("snow", "chalk"),
     "gray": ("slate", "ash"),
     "red": ("crimson", "scarlet"),
@@ -162,11 +162,11 @@ class Order:
 def said(order: Order, random: np.random.Generator) -> dict[str, Any]:
     """The order in a customer's words, as the arguments of `write_prompt`."""
     dictionary: dict[str, dict[str, str]] = {}
+    tables: dict[str, dict[str, tuple[str, ...]]]
     tables = {"thing": THINGS, "style": STYLES_SAID, "background": BACKGROUNDS_SAID}
 
     def say(kind: str, value: str) -> str:
-        table: Mapping[str, tuple[str, ...]] = tables[kind]
-        word = str(random.choice(table[value]))
+        word = str(random.choice(tables[kind][value]))
         dictionary[word] = {"kind": kind, "means": value}
         return word
 

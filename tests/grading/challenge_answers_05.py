@@ -1,0 +1,198 @@
+"""Answers to challenge 05, wrong and right."""
+
+from __future__ import annotations
+
+
+def indented(body: str) -> str:
+    return "\n".join(f"    {line}" for line in body.strip().split("\n"))
+
+
+def drawn(body: str) -> dict[str, str]:
+    """A `draw` with these lines."""
+    head = "def draw(x_T, alpha_bar, prompts, negative_prompts, predict):"
+    return {"draw": f"{head}\n{indented(body)}\n"}
+
+
+def written(body: str) -> dict[str, str]:
+    """A `write_prompt` with these lines, after what words mean was looked up."""
+    return {
+        "write-prompt": f"""
+def meanings(words, dictionary):
+    found = {{"thing": [], "style": [], "background": []}}
+    for word in words:
+        if word in dictionary:
+            found[dictionary[word]["kind"]].append(dictionary[word]["means"])
+    return found
+
+def caption(things, styles, backgrounds):
+    parts = [f"a {{thing}}" for thing in things] + [f"{{style}} style" for style in styles]
+    return ", ".join(parts + [f"on a {{background}} background" for background in backgrounds])
+
+def write_prompt(wants, without, dictionary):
+    want, avoid = meanings(wants, dictionary), meanings(without, dictionary)
+    prompt = caption(want["thing"], want["style"], want["background"])
+{indented(body)}
+"""
+    }
+
+
+UNGUIDED = "return carry(x_T, alpha_bar, lambda x_t, t, step: predict('prompt', x_t, t), 5)"
+GUIDED = """
+def guess(x_t, t, step):
+    uncond = predict("negative", x_t, t)
+    return uncond + SCALE * (predict("prompt", x_t, t) - uncond)
+return carry(x_T, alpha_bar, guess, 6)
+"""
+
+WRONG = [
+    (
+        "noise",
+        drawn("return x_T"),
+        {"a": (2, "Full marks"), "b": (0, "gives 1 points"), "c": (0, "gives 1 points")},
+    ),
+    (
+        "the customer's own words",
+        written("return ', '.join(wants), ', '.join(without)") | drawn(UNGUIDED),
+        {"a": (0, "no word that no caption holds (30"), "b": (0, "right thing"), "c": (0, "")},
+    ),
+    (
+        "the thing alone, all complaints in the prompt",
+        written("return caption(want['thing'], [], []) + ', no ' + ' '.join(without), ''")
+        | drawn("return predict('prompt', x_T, 999)"),
+        {"a": (0, "what is ruled out"), "b": (0, ""), "c": (0, "")},
+    ),
+    (
+        "right words, guidance 1",
+        drawn(UNGUIDED),
+        {"a": (2, "Full marks"), "b": (3, "Full marks"), "c": (0, "At least 0.45 gives 1")},
+    ),
+    (
+        "guidance 15",
+        drawn(GUIDED.replace("SCALE", "15")),
+        {"a": (2, "Full marks"), "b": (2, ""), "c": (0, "oversaturated")},
+    ),
+    (
+        "another style by name",
+        written("return caption(want['thing'], ['noto'], want['background']), ''")
+        | drawn(UNGUIDED),
+        {"a": (0, "none where it is left open"), "b": (2, ""), "c": (0, "do not count")},
+    ),
+    (
+        "NaN given to the network",
+        drawn("return predict('prompt', x_T / alpha_bar[999], 999)"),
+        {"a": (2, ""), "b": (0, "x_t holds NaN"), "c": (0, "x_t holds NaN")},
+    ),
+    (
+        "NaN comes back, of a prompt that is no pair",
+        written("return prompt") | drawn("return x_T * float('nan')"),
+        {"a": (0, "expected (prompt, negative_prompt)"), "b": (0, "a str"), "c": (0, "a str")},
+    ),
+    (
+        "NaN comes back",
+        drawn("return x_T * float('nan')"),
+        {"a": (2, ""), "b": (0, "NaN or infinity in 100%"), "c": (0, "NaN or infinity")},
+    ),
+    (
+        "another shape",
+        drawn("return x_T[:1]"),
+        {"a": (2, ""), "b": (0, "expected that of x_T"), "c": (0, "gives shape")},
+    ),
+    (
+        "nothing comes back",
+        drawn("pass"),
+        {"a": (2, ""), "b": (0, "draw gives nothing"), "c": (0, "draw gives nothing")},
+    ),
+    (
+        "cheat: a prompt of draw's own",
+        drawn("return predict('a frog, noto style', x_T, 999)"),
+        {"a": (2, ""), "b": (0, "expected 'prompt', 'negative'"), "c": (0, "the look is")},
+    ),
+    (
+        "cheat: seventeen looks, the last one hidden",
+        drawn(
+            "for number in range(17):\n"
+            "    try:\n"
+            "        x0 = predict('empty', x_T, 999)\n"
+            "    except BaseException:\n"
+            "        pass\n"
+            "return x0"
+        ),
+        {"a": (2, ""), "b": (0, "more than 16 times"), "c": (0, "more than 16 times")},
+    ),
+    (
+        "cheat: more pictures in one look",
+        drawn("return predict('prompt', torch.cat([x_T, x_T]), 999)[: len(x_T)]"),
+        {"a": (2, ""), "b": (0, "x_t has shape"), "c": (0, "x_t has shape")},
+    ),
+    (
+        "cheat: one picture for all noise",
+        drawn(
+            "return carry(x_T * 0, alpha_bar, lambda x_t, t, step: predict('prompt', x_t, t), 3)"
+        ),
+        {"a": (2, ""), "b": (0, "are all but the same"), "c": (0, "are all but the same")},
+    ),
+    (
+        "cheat: a pipeline of its own, whose looks nobody counts",
+        drawn(
+            "from course_utils.pipeline import Pipeline\n"
+            "return Pipeline.load(device='cpu').draw(prompts, seed=1).latents"
+        ),
+        {"a": (2, ""), "b": (0, "withheld"), "c": (0, "withheld")},
+    ),
+]
+
+RIGHT = [
+    (
+        "a push of one size, in the look without words' place",
+        written(
+            "if not avoid['style'] + avoid['background']:\n"
+            "    return prompt, ''\n"
+            "return prompt, caption(\n"
+            "    want['thing'], avoid['style'] or want['style'],\n"
+            "    avoid['background'] or want['background'])"
+        )
+        | drawn(
+            "some = torch.tensor([len(text) > 0 for text in negative_prompts]).view(-1, 1, 1, 1)\n"
+            "def guess(x_t, t, step):\n"
+            "    cond = predict('prompt', x_t, t)\n"
+            "    if not 2 <= step < 7:\n"
+            "        return cond\n"
+            "    if step > 4 or not some.any():\n"
+            "        return 2 * cond - predict('empty', x_t, t)\n"
+            "    push = cond - predict('negative', x_t, t)\n"
+            "    size = push.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()\n"
+            "    return cond + some * 0.8 * push / size.clamp(min=0.04)\n"
+            "return carry(x_T, alpha_bar, guess)"
+        ),
+    ),
+    (
+        "captions in another order, strong guidance in the middle",
+        {
+            "write-prompt": """
+def write_prompt(wants, without, dictionary):
+    known = [dictionary[word] for word in wants if word in dictionary]
+    bad = [dictionary[word] for word in without if word in dictionary]
+    def say(entries):
+        order = {"background": 0, "thing": 2, "style": 1}
+        forms = {"background": "{} background", "thing": "{}", "style": "{}"}
+        entries = sorted(entries, key=lambda e: -order[e["kind"]])
+        return ", ".join(forms[e["kind"]].format(e["means"]) for e in entries)
+    kinds = {entry["kind"] for entry in bad}
+    shared = [entry for entry in known if entry["kind"] not in kinds]
+    return say(known), say(shared + bad) if bad else ""
+"""
+        }
+        | drawn(
+            "def guess(x_t, t, step):\n"
+            "    cond = predict('prompt', x_t, t)\n"
+            "    strong = any(negative_prompts)\n"
+            "    if step in (2, 3, 4):\n"
+            "        uncond = predict('negative', x_t, t)\n"
+            "        cond = uncond + (7.0 if strong else 2.0) * (cond - uncond)\n"
+            "    elif step in (5, 6):\n"
+            "        cond = 2 * cond - predict('empty', x_t, t)\n"
+            "    return cond\n"
+            "return carry(x_T, alpha_bar, guess)"
+        ),
+    ),
+]

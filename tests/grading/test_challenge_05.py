@@ -1,0 +1,131 @@
+"""Challenge 05: orders, what prompts say, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from course_utils.data.captions import BACKGROUNDS, STYLES
+from course_utils.data.concepts import load_concepts
+from course_utils.grading import challenge_05
+from course_utils.grading.challenge import Refused
+from course_utils.grading.challenge_05 import (
+    BACKGROUNDS_SAID,
+    CHALLENGE,
+    COMPLAINTS,
+    PRAISE,
+    SETUP,
+    STYLES_SAID,
+    THINGS,
+    Order,
+    Seen,
+    demands,
+    pipeline,
+    understood,
+    words_inputs,
+)
+from course_utils.grading.notebooks import read_notebook
+from course_utils.pipeline import words_of
+
+ROOT = Path(__file__).resolve().parents[2]
+FOX = Order("fox", background="blue", no_styles=("flat",))
+
+
+def test_customers_say_no_word_of_the_captions_by_chance() -> None:
+    vocabulary = pipeline().vocabulary
+    assert vocabulary is not None
+    tables = (THINGS, STYLES_SAID, BACKGROUNDS_SAID)
+    said = [word for table in tables for words in table.values() for word in words]
+    said += [*PRAISE, *COMPLAINTS]
+    assert len(set(said)) == len(said), "a word of two meanings"
+    for phrase in said:
+        assert not all(vocabulary.knows(word) for word in words_of(phrase)), phrase
+    assert set(THINGS) == {concept.name for concept in vocabulary.concepts}
+    assert set(THINGS) <= {concept.name for concept in load_concepts(vocabulary.subset)}
+    assert tuple(STYLES_SAID) == STYLES and tuple(BACKGROUNDS_SAID) == tuple(BACKGROUNDS)
+    assert set(challenge_05.PULLED) <= set(THINGS)
+
+
+def test_orders_hold_what_their_dictionary_explains() -> None:
+    kinds = set()
+    for given in words_inputs(np.random.default_rng(0)):
+        order = Order(**given["_order"])
+        means = [
+            given["dictionary"][w]["means"] for w in given["wants"] if w in given["dictionary"]
+        ]
+        wanted = [x for x in (order.thing, order.style, order.background) if x]
+        assert sorted(means) == sorted(wanted)
+        bad = [
+            given["dictionary"][w]["means"] for w in given["without"] if w in given["dictionary"]
+        ]
+        assert sorted(bad) == sorted((*order.no_styles, *order.no_backgrounds))
+        kinds.add((bool(order.style), bool(order.no_styles), bool(order.background)))
+    assert len(kinds) == 6
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative", "missed"),
+    [
+        ("a fox, on a blue background", "a fox, flat style, on a blue background", set()),
+        ("fox face on blue", "flat design", set()),
+        ("a fox, on a blue background", "", {"negative"}),
+        ("a fox, on a blue background", "no flat style", {"words"}),
+        ("a fox, on a blue background", "flat style, 3d style", {"negative"}),
+        ("a fox, on a blue background", "flat style, on a red background", {"negative"}),
+        ("a fox, noto style, on a blue background", "flat style", {"style"}),
+        ("a fox", "flat style", {"background"}),
+        ("a vixen on a blue background", "flat style", {"thing", "words"}),
+    ],
+)
+def test_demands(prompt: str, negative: str, missed: set[str]) -> None:
+    met = demands(FOX, prompt, negative)
+    assert {name for name, good in met.items() if not good} == missed
+
+
+def test_a_colour_in_a_name_is_no_background() -> None:
+    assert understood("a red apple, on a green background", "red apple").backgrounds == {"green"}
+    assert understood("an apple, on grey", "red apple").backgrounds == {"gray"}
+    assert understood("an orange background, 3d render", "sun").backgrounds == {"orange"}
+    nothing = demands(Order("red apple"), "a red apple", "")
+    assert all(nothing.values())
+    assert not demands(Order("red apple"), "a red apple", "flat style")["negative"]
+
+
+def seen(**other: Any) -> Seen:
+    good = torch.ones(4, dtype=torch.bool)
+    numbers = {"clipped": 0.0, "saturation": 0.0, "diversity": 0.1, "copies": 0.0}
+    return Seen(good, good, good, **(numbers | other))
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [({"clipped": 0.2}, "oversat"), ({"diversity": 1e-4}, "same"), ({"copies": 1.0}, "copies")],
+)
+def test_what_is_refused(other: dict[str, float], words: str) -> None:
+    challenge_05._refuse(seen(), 4)
+    with pytest.raises(Refused, match=words) as refused:
+        challenge_05._refuse(seen(**other), 4)
+    assert refused.value.tampering == (words == "copies")
+
+
+def test_the_sampler_that_is_given_agrees_with_its_docstring_and_the_notebook() -> None:
+    names: dict[str, Any] = {}
+    exec(SETUP, names)
+    asked = []
+
+    def guess(x_t: torch.Tensor, t: int, step: int) -> torch.Tensor:
+        asked.append(t)
+        return 0 * x_t + 1.5
+
+    alpha_bar = pipeline().schedule.alpha_bar
+    end = names["carry"](torch.randn(2, 4, 8, 8), alpha_bar, guess)
+    torch.testing.assert_close(end, torch.full((2, 4, 8, 8), 1.5))
+    assert ", ".join(map(str, asked)) in " ".join(SETUP.split())
+    for folder in ("challenges", "solutions/challenges"):
+        notebook = read_notebook(ROOT / folder / f"{CHALLENGE.name}.ipynb")
+        (cell,) = [cell for cell in notebook["cells"] if cell["id"] == "setup"]
+        assert "".join(cell["source"]) == SETUP
