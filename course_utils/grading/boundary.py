@@ -94,14 +94,14 @@ def read_message(read: Callable[[int], bytes], caps: Caps | None = None) -> Any:
     except (ValueError, RecursionError):
         raise BoundaryError("the message is no valid JSON") from None
     arrays = [_array(read(size), caps) for size in sizes]
-    return _restore(tree, arrays)
+    return _restore(tree, arrays, caps, 0)
 
 
 def to_tensors(value: Any) -> Any:
     """Arrays to torch tensors, anywhere in a value."""
-    import torch
-
     if isinstance(value, np.ndarray):
+        import torch
+
         return torch.from_numpy(np.array(value))
     if isinstance(value, list):
         return [to_tensors(part) for part in value]
@@ -114,14 +114,14 @@ def _plain(value: Any, blobs: list[bytes], caps: Caps, depth: int) -> Any:
     if depth > caps.depth:
         raise BoundaryError(f"lists stand in lists, more than {caps.depth} deep")
     if value is None or type(value) in (bool, int, float, str):
+        _check_plain(value)
         return value
     if isinstance(value, list | tuple):
         return [_plain(part, blobs, caps, depth + 1) for part in value]
     if isinstance(value, dict):
         if not all(type(key) is str for key in value):
             raise BoundaryError("a dictionary has a key that is no text")
-        if _ARRAY in value:
-            raise BoundaryError(f"a dictionary has the key {_ARRAY!r}, which is taken")
+        _check_keys(value)
         return {key: _plain(part, blobs, caps, depth + 1) for key, part in value.items()}
     array = _as_array(value)
     if array is None:
@@ -137,7 +137,8 @@ def _plain(value: Any, blobs: list[bytes], caps: Caps, depth: int) -> Any:
         )
     _check("arrays", len(blobs) + 1, caps.arrays, "arrays")
     buffer = io.BytesIO()
-    np.save(buffer, np.asarray(array, order="C"), allow_pickle=False)
+    native = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+    np.save(buffer, native, allow_pickle=False)
     blobs.append(buffer.getvalue())
     return {_ARRAY: len(blobs) - 1}
 
@@ -167,7 +168,7 @@ def _array(blob: bytes, caps: Caps) -> np.ndarray:
         raise
     except Exception:
         raise BoundaryError("an array's header is damaged") from None
-    if dtype.name not in DTYPES or dtype.hasobject:
+    if dtype.name not in DTYPES or dtype.hasobject or not dtype.isnative:
         raise BoundaryError(f"an array has dtype {dtype}; expected one of {sorted(DTYPES)}")
     if len(shape) > caps.dimensions:
         raise BoundaryError(
@@ -177,20 +178,52 @@ def _array(blob: bytes, caps: Caps) -> np.ndarray:
     rest = blob[stream.tell() :]
     if fortran or any(n < 0 for n in shape) or count * dtype.itemsize != len(rest):
         raise BoundaryError("an array's size is not what its header says")
-    return np.frombuffer(rest, dtype=dtype).reshape(shape).copy()
+    if dtype.kind == "b" and max(rest, default=0) > 1:
+        raise BoundaryError("an array of bool holds what is neither true nor false")
+    try:
+        return np.frombuffer(rest, dtype=dtype).reshape(shape).copy()
+    except (ValueError, OverflowError):
+        raise BoundaryError("an array's shape is impossible") from None
 
 
-def _restore(tree: Any, arrays: list[np.ndarray]) -> Any:
+def _restore(tree: Any, arrays: list[np.ndarray], caps: Caps, depth: int) -> Any:
+    if depth > caps.depth + 1:  # an array is a dictionary here
+        raise BoundaryError(f"lists stand in lists, more than {caps.depth} deep")
     if isinstance(tree, list):
-        return [_restore(part, arrays) for part in tree]
+        return [_restore(part, arrays, caps, depth + 1) for part in tree]
     if isinstance(tree, dict):
         if set(tree) == {_ARRAY}:
             index = tree[_ARRAY]
             if type(index) is not int or not 0 <= index < len(arrays):
                 raise BoundaryError("the message names an array that it does not hold")
             return arrays[index]
-        return {key: _restore(part, arrays) for key, part in tree.items()}
+        _check_keys(tree)
+        return {key: _restore(part, arrays, caps, depth + 1) for key, part in tree.items()}
+    _check_plain(tree)
     return tree
+
+
+def _check_keys(tree: dict[str, Any]) -> None:
+    if _ARRAY in tree:
+        raise BoundaryError(f"a dictionary has the key {_ARRAY!r}, which is taken")
+    for key in tree:
+        _check_plain(key)
+
+
+def _check_plain(value: Any) -> None:
+    """Numbers fit into 64 bits, and text can be written down as UTF-8."""
+    if type(value) is int and value.bit_length() > 64:
+        raise BoundaryError(f"a whole number has {value.bit_length()} bits; expected at most 64")
+    if type(value) is str and not _is_text(value):
+        raise BoundaryError("a text holds half of a character (a lone surrogate)")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check(what: str, found: int, most: int, unit: str = "bytes") -> None:

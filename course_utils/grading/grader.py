@@ -23,7 +23,16 @@ from course_utils.grading.sandbox import PACKAGE, Sandbox
 from course_utils.grading.verify import Result, verify
 
 WEIGHTS = PACKAGE / "weights"
-MACHINERY = ("boundary", "callers", "challenge", "notebooks", "process", "verify", "worker")
+MACHINERY = (
+    "boundary",
+    "callers",
+    "challenge",
+    "memory",
+    "notebooks",
+    "process",
+    "verify",
+    "worker",
+)
 FAULT_MESSAGE = (
     "The grader failed, and not your answer. It costs you nothing; it will be graded again."
 )

@@ -95,7 +95,8 @@ def answers_of(notebook: dict[str, Any], challenge: Challenge) -> list[tuple[str
     """The answer cells of a notebook that was read; see `read_answers`."""
     by_id: dict[str, list[dict[str, Any]]] = {}
     for cell in notebook["cells"]:
-        by_id.setdefault(str(cell.get("id")), []).append(cell)
+        if isinstance(id := cell.get("id"), str):
+            by_id.setdefault(id, []).append(cell)
     answers = []
     for id in challenge.answers:
         cells = by_id.get(id, [])
@@ -104,8 +105,8 @@ def answers_of(notebook: dict[str, Any], challenge: Challenge) -> list[tuple[str
             also = f" It looks like challenge {fits}." if fits else ""
             raise NotebookError(
                 f"The cell {id!r} of challenge {challenge.number} is missing.{also} Cells are "
-                f"found by their id; `course reset {challenge.name}` gives a fresh notebook to copy "
-                "your answer into."
+                f"found by their id; `course reset {challenge.name}` gives a fresh notebook to "
+                "copy your answer into."
             )
         if len(cells) > 1:
             raise NotebookError(
@@ -118,6 +119,13 @@ def answers_of(notebook: dict[str, Any], challenge: Challenge) -> list[tuple[str
         text = source if isinstance(source, str) else "".join(source)
         if len(text) > MOST_SOURCE:
             raise NotebookError(f"The cell {id!r} has {len(text):,} characters; that is no answer.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise NotebookError(
+                f"The cell {id!r} holds half of a character (a lone surrogate), number "
+                f"{error.start + 1} of {len(text):,}. Write it anew."
+            ) from None
         answers.append((id, text))
     return answers
 

@@ -2,7 +2,8 @@
 
 What comes from there is data and is not believed: messages are capped, only a few wait, and every
 wait has an end. A process that loops, floods, falls silent, does not listen, dies or takes too much
-memory is ended with all that it started, and the outcome says which it was.
+memory is ended with all that it started, and the outcome says which it was. Its memory is watched
+as long as it lives, also while nobody waits for it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from typing import Any, Self
 from course_utils.grading.boundary import BoundaryError, read_message, to_bytes
 from course_utils.grading.callers import Counter, Outcome, Status
 from course_utils.grading.challenge import Challenge, Limits, Oracle, Refused
+from course_utils.grading.memory import megabytes
 
 START_SECONDS = 120.0  # for importing torch in a new process, which is not the learner's time
 POLL_SECONDS = 0.05
+MOST_TEXT = 2_000  # characters of an error or of what was printed
 MOST_WAITING = 4  # messages; whoever sends more waits until they are read
 WORKER = ("-s", "-P", "-m", "course_utils.grading.worker")
 
@@ -69,7 +72,7 @@ class OtherProcess:
         self.challenge, self.answers = challenge, list(answers)
         self.start = start or beside(challenge)
         self.process: subprocess.Popen[bytes] | None = None
-        self.messages: queue.Queue[Any] = queue.Queue(MOST_WAITING)
+        self.lines: _Lines | None = None
         self.broken: Outcome | None = None  # the answers themselves can't be run
         self.defined: set[str] = set()
 
@@ -114,22 +117,14 @@ class OtherProcess:
         if self.process is None:
             return
         process, self.process = self.process, None
+        assert self.lines is not None
+        self.lines.closed.set()
         end(process)
-        messages = self.messages
-        with contextlib.suppress(queue.Empty):
-            while True:  # so that the thread that listens can go
-                messages.get_nowait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    pipe.close()
+        self.lines.close()
 
     def _start(self, limits: Limits) -> None:
-        self.messages = queue.Queue(MOST_WAITING)
         self.process = self.start(limits)
-        threading.Thread(
-            target=_listen, args=(self.process, self.messages), daemon=True, name="answers"
-        ).start()
+        self.lines = _Lines(self.process, limits.megabytes)
         functions = sorted({name for part in self.challenge.parts for name in part.functions})
         ready = self._ask(
             {"op": "define", "cells": [["setup", self.challenge.setup]], "functions": []},
@@ -150,10 +145,11 @@ class OtherProcess:
 
     def _ask(self, request: Mapping[str, Any], counter: Counter, limits: Limits) -> Outcome:
         """Send a request and serve the oracles until an answer comes."""
-        assert self.process is not None
+        assert self.lines is not None
+        lines = self.lines
+        lines.megabytes = limits.megabytes
         started = time.monotonic()
         deadline = started + limits.seconds
-        looked = started
 
         def ended(status: Status, text: str = "", **more: Any) -> Outcome:
             if counter.refusal:
@@ -163,19 +159,14 @@ class OtherProcess:
 
         def stopped(status: Status, text: str = "") -> Outcome:
             self.close()
-            return ended(status, text)
+            return ended("memory" if lines.overrun.is_set() else status, text)
 
-        listens = self._send(request, deadline)
+        listens = lines.send(request, deadline)
         while True:
-            now = time.monotonic()
-            if now > deadline or not listens:
+            if time.monotonic() > deadline or not listens:
                 return stopped("timeout")
-            if now - looked > POLL_SECONDS:
-                looked = now
-                if memory(self.process) > limits.megabytes:
-                    return stopped("memory")
             try:
-                message = self.messages.get(timeout=POLL_SECONDS)
+                message = lines.messages.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 continue
             if message is None or isinstance(message, Exception):
@@ -184,37 +175,18 @@ class OtherProcess:
                 return stopped("killed", f"{why}its process ended with status {code}")
             kind = message.get("op") if isinstance(message, dict) else None
             if kind == "oracle" and _known(message.get("name"), counter):
-                listens = self._send(_answer(counter, message), deadline)
+                listens = lines.send(_answer(counter, message), deadline)
             elif kind == "value":
-                printed = str(message.get("printed", ""))[:2000]
-                return ended("value", value=message.get("value"), printed=printed)
+                return ended("value", value=message.get("value"), printed=_text(message, "printed"))
             elif kind == "open":
                 return ended("open")
             elif kind == "error":
-                text = f"{message.get('kind')}: {message.get('text')}"[:2000]
+                text = f"{_text(message, 'kind')}: {_text(message, 'text')}"[:MOST_TEXT]
                 if text.startswith("MemoryError") or "can't allocate memory" in text:
                     return stopped("memory")
-                return ended("error", text, line=str(message.get("line", ""))[:200])
+                return ended("error", text, line=_text(message, "line")[:200])
             else:
                 return stopped("killed", "it sent a message that nobody asked for")
-
-    def _send(self, message: Mapping[str, Any], deadline: float) -> bool:
-        """Send a message; whether it was taken in time, or the process is gone."""
-        assert self.process is not None and self.process.stdin is not None
-        data, pipe = to_bytes(dict(message)), self.process.stdin
-
-        def write() -> None:
-            with contextlib.suppress(OSError, ValueError):  # its end shows when we listen
-                pipe.write(data)
-                pipe.flush()
-
-        if len(data) < 4096:  # a pipe takes that much at once
-            write()
-            return True
-        thread = threading.Thread(target=write, daemon=True, name="to the answers")
-        thread.start()
-        thread.join(max(0.0, deadline - time.monotonic()))
-        return not thread.is_alive()
 
     def _exit_code(self) -> int | None:
         assert self.process is not None
@@ -245,45 +217,98 @@ def _answer(counter: Counter, message: Mapping[str, Any]) -> dict[str, Any]:
         return {"refused": f"{name}: {' '.join(str(error).split())[:500]}"}
 
 
-def _listen(process: subprocess.Popen[bytes], messages: queue.Queue[Any]) -> None:
-    """Put messages into the queue; None at the end, an exception for what is no message."""
-    assert process.stdout is not None
-    pipe = process.stdout
-
-    def read(count: int) -> bytes:
-        parts = []
-        while count:
-            part = pipe.read(min(count, 1 << 20))
-            if not part:
-                raise EOFError
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
-
-    last: Exception | None = None
-    try:
-        while True:
-            messages.put(read_message(read))
-    except BoundaryError as error:
-        last = error
-    except (RecursionError, MemoryError):
-        last = BoundaryError("it is too deep or too large")
-    except (EOFError, OSError, ValueError):
-        pass
-    messages.put(last)
+def _text(message: Mapping[str, Any], name: str) -> str:
+    """A text in a message; what is none is left out."""
+    found = message.get(name)
+    return found[:MOST_TEXT] if isinstance(found, str) else ""
 
 
-def memory(process: subprocess.Popen[bytes]) -> float:
-    """Megabytes that a process and its children hold."""
-    import psutil
+class _Lines:
+    """The pipes to a process and from it, and the threads that write, listen and watch.
 
-    total = 0
-    with contextlib.suppress(psutil.Error):
-        parent = psutil.Process(process.pid)
-        for each in (parent, *parent.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):
-                total += each.memory_info().rss
-    return total / 2**20
+    Args:
+        process: its input and output are pipes.
+        megabytes: that it may hold with all that it starts; it is ended where it holds more.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], megabytes: float) -> None:
+        self.process, self.megabytes = process, megabytes
+        self.messages: queue.Queue[Any] = queue.Queue(MOST_WAITING)
+        self.closed, self.overrun = threading.Event(), threading.Event()
+        self.listener = self._thread(self._listen, "answers")
+        self.watcher = self._thread(self._watch, "memory of the answers")
+        self.writer: threading.Thread | None = None
+
+    def _thread(self, run: Callable[[], None], name: str) -> threading.Thread:
+        thread = threading.Thread(target=run, daemon=True, name=name)
+        thread.start()
+        return thread
+
+    def send(self, message: Mapping[str, Any], deadline: float) -> bool:
+        """Send a message; whether it was taken in time, or the process is gone."""
+        assert self.process.stdin is not None
+        data, pipe = to_bytes(dict(message)), self.process.stdin
+
+        def write() -> None:
+            with contextlib.suppress(OSError, ValueError):  # its end shows when we listen
+                pipe.write(data)
+                pipe.flush()
+
+        # A pipe that nobody empties holds up whoever writes, be the message ever so short.
+        self.writer = self._thread(write, "to the answers")
+        self.writer.join(max(0.0, deadline - time.monotonic()))
+        return not self.writer.is_alive()
+
+    def close(self) -> None:
+        """Close the pipes of a process that has ended; one that a thread still holds stays."""
+        for thread, pipe in (
+            (self.writer, self.process.stdin),
+            (self.listener, self.process.stdout),
+        ):
+            if thread is not None:
+                thread.join(5)
+            if pipe is not None and (thread is None or not thread.is_alive()):
+                with contextlib.suppress(OSError, ValueError):
+                    pipe.close()
+
+    def _watch(self) -> None:
+        while not self.closed.wait(POLL_SECONDS) and self.process.poll() is None:
+            if megabytes(self.process.pid) > self.megabytes:
+                self.overrun.set()
+                end(self.process)
+
+    def _listen(self) -> None:
+        """Put messages into the queue; None at the end, an exception for what is no message."""
+        assert self.process.stdout is not None
+        pipe = self.process.stdout
+
+        def read(count: int) -> bytes:
+            parts = []
+            while count:
+                part = pipe.read(min(count, 1 << 20))
+                if not part:
+                    raise EOFError
+                parts.append(part)
+                count -= len(part)
+            return b"".join(parts)
+
+        last: Exception | None = None
+        try:
+            while not self.closed.is_set():
+                self._put(read_message(read))
+        except BoundaryError as error:
+            last = error
+        except (EOFError, OSError):
+            pass
+        except Exception:  # whatever the bytes make of the code that reads them
+            last = BoundaryError("it can't be read")
+        self._put(last)
+
+    def _put(self, message: Any) -> None:
+        while not self.closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self.messages.put(message, timeout=POLL_SECONDS)
+                return
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -44,6 +44,7 @@ INSIDE = 65_534  # what the answer sees itself as: nobody
 FOLDER_MB = 64  # of the private folder
 PROCESSES = 64  # threads count too
 OPEN_FILES = 256
+DEVICES = ("null", "full", "random", "urandom")
 FILE_MB = 64
 DATA_MB = 400  # private memory that Python and torch take before an answer does anything
 REMEDY = "On Debian and Ubuntu: `sudo apt-get install bubblewrap`."
@@ -205,7 +206,10 @@ class Sandbox:
         found += [*_system(), *_without([n for n in self.hidden if "." not in n])]
         for path in course_files(self.withheld):
             found += ["--ro-bind", str(PACKAGE / path), f"/course/course_utils/{path}"]
-        found += ["--proc", "/proc", "--dev", "/dev"]
+        # No /dev/zero, whose shared mappings nothing counts, and no terminals: they are the host's.
+        found += ["--proc", "/proc", "--tmpfs", "/dev", "--symlink", "/proc/self/fd", "/dev/fd"]
+        for device in DEVICES:
+            found += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
         for folder in ("/tmp", "/dev/shm"):
             found += ["--size", str(FOLDER_MB * 2**20), "--tmpfs", folder]
         found += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--clearenv"]

@@ -2,7 +2,8 @@
 
 What no answer needs and what has been a way out of sandboxes is refused: further namespaces,
 mounts, debugging of other processes, keys, kernel modules, sockets other than Unix ones, and memory
-that no limit counts (memfd, System V). Everything else is allowed; the list is what container
+that no limit counts (memfd, System V, shared memory without a file, larger buffers of sockets).
+Everything else is allowed; the list is what container
 engines refuse too, and the namespaces do most of the work.
 
 Sources: Linux, Documentation/userspace-api/seccomp_filter.rst; asm/unistd.h of both architectures.
@@ -77,13 +78,16 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "vhangup": (153, 58),
 }
 CLONE, CLONE3, SOCKET = (56, 220), (435, 435), (41, 198)
+SOCKETPAIR, SETSOCKOPT, MMAP = (53, 199), (54, 208), (9, 222)
 NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 AF_UNIX = 1
+SOL_SOCKET, SO_SNDBUF = 1, 7
+MAP_SHARED, MAP_ANONYMOUS = 0x01, 0x20
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 X32 = 0x40000000  # set in the number of a call of x86's 32-bit-pointer interface
 
 _LOAD, _JUMP_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 
 
@@ -114,22 +118,44 @@ def program(machine: str | None = None) -> bytes | None:
     code += _refuse(CLONE3[column], errno.ENOSYS)  # glibc then uses clone, whose flags can be read
     code += [
         (_JUMP_EQUAL, 0, 4, CLONE[column]),
-        _load(_FIRST_ARGUMENT),
+        _load_argument(0),
         (_JUMP_SET, 0, 1, NEW_NAMESPACES),
         (_RETURN, 0, 0, _ERROR | errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
-        (_JUMP_EQUAL, 0, 4, SOCKET[column]),
-        _load(_FIRST_ARGUMENT),
-        (_JUMP_EQUAL, 1, 0, AF_UNIX),
-        (_RETURN, 0, 0, _ERROR | errno.EACCES),
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _ALLOW),
     ]
+    for call in (SOCKET, SOCKETPAIR):
+        code += [
+            (_JUMP_EQUAL, 0, 4, call[column]),
+            _load_argument(0),
+            (_JUMP_EQUAL, 1, 0, AF_UNIX),
+            (_RETURN, 0, 0, _ERROR | errno.EACCES),
+            (_RETURN, 0, 0, _ALLOW),
+        ]
+    for call, first, test, second in (
+        # A page of shared memory can be left behind, counted nowhere, while its mapping lasts.
+        (MMAP, (3, MAP_SHARED), _JUMP_SET, (3, MAP_ANONYMOUS)),
+        (SETSOCKOPT, (1, SOL_SOCKET), _JUMP_EQUAL, (2, SO_SNDBUF)),
+    ):
+        code += [
+            (_JUMP_EQUAL, 0, 6, call[column]),
+            _load_argument(first[0]),
+            (test, 0, 3, first[1]),
+            _load_argument(second[0]),
+            (test, 0, 1, second[1]),
+            (_RETURN, 0, 0, _ERROR | errno.EPERM),
+            (_RETURN, 0, 0, _ALLOW),
+        ]
+    code.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *each) for each in code)
 
 
 def _load(offset: int) -> tuple[int, int, int, int]:
     return (_LOAD, 0, 0, offset)
+
+
+def _load_argument(index: int) -> tuple[int, int, int, int]:
+    """Its lower 32 bits, where all that is looked at stands."""
+    return _load(_ARGUMENTS + 8 * index)
 
 
 def _refuse(number: int, error: int) -> list[tuple[int, int, int, int]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
+from course_utils.grading.boundary import BoundaryError, to_bytes
 from course_utils.grading.callers import Caller, InKernel, Outcome
 from course_utils.grading.challenge import Challenge, Part, Refused, find_challenge
 
@@ -168,6 +169,7 @@ def verify_part(part: Part, caller: Caller, random: np.random.Generator) -> Part
             break
         try:
             more = step.inputs(inputs, [outcome.value for outcome in outcomes])
+            _can_be_sent(more, function, step.function)
         except Refused as refused:
             refusal = refused
             break
@@ -218,6 +220,15 @@ def verify_part(part: Part, caller: Caller, random: np.random.Generator) -> Part
         advice="" if best else part.advice,
         details=dict(measured.details),
     )
+
+
+def _can_be_sent(inputs: Sequence[Mapping[str, Any]], before: str, after: str) -> None:
+    """Refuse what an answer gave for its own next call, and what is too much for that."""
+    for arguments in inputs:
+        try:
+            to_bytes({"arguments": visible(arguments)})
+        except BoundaryError as error:
+            raise Refused(f"What {before} gives can't be handed to {after}: {error}.") from None
 
 
 def visible(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Printed:
     def write(self, text: str) -> int:
         """Take some text."""
         if len(self.text) < MOST_TEXT:
-            self.text += str(text)[: MOST_TEXT - len(self.text)]
+            self.text += _clean(str(text)[: MOST_TEXT - len(self.text)])
         return len(text)
 
     def flush(self) -> None:
@@ -129,8 +129,13 @@ def _describe(error: BaseException) -> dict[str, str]:
             line = f"line {frame.lineno} of cell {frame.filename[8:-1]}"
     if isinstance(error, SyntaxError) and error.lineno is not None:
         line = f"line {error.lineno} of cell {str(error.filename)[8:-1]}"
-    text = " ".join(str(error).split())[:MOST_TEXT]
-    return {"kind": type(error).__name__, "text": text, "line": line}
+    text = _clean(" ".join(str(error).split())[:MOST_TEXT])
+    return {"kind": type(error).__name__, "text": text, "line": _clean(line)}
+
+
+def _clean(text: str) -> str:
+    """What can't be sent is written as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 if __name__ == "__main__":
