@@ -58,7 +58,7 @@ class Output:
         weights: how many trained numbers it has.
         runs: how often its network ran.
         tokens: of the text encoder: each token with its id, padding left out.
-        frames: of the U-Net.
+        frames: of the U-Net; of the noise one, what the decoder makes of it.
     """
 
     part: str
@@ -127,7 +127,10 @@ class Trace:
         say(None, "drawing random numbers")
         start = time.perf_counter()
         noise = self.pipeline.noise([torch.Generator().manual_seed(self.seed)])
-        return Output("noise", noise.cpu(), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        seen = self.pipeline.decode(noise)[0].cpu()
+        T = self.pipeline.schedule.num_train_timesteps
+        return Output("noise", noise.cpu(), seconds, frames=(Frame(T, 0, seen, None),))
 
     def _unet(self, say: Report) -> Output:
         pipeline, n = self.pipeline, self.num_steps

@@ -94,12 +94,17 @@ class Drawn:
 
     def most(self, word: int, side: int | None = None) -> float:
         """The largest share of a word at any place of any step: the end of its scale."""
-        steps = range(1, self.num_steps + 1)
-        return max(float(self.heat(word, step, side).max()) for step in steps)
+        return float(self._of_token(side)[:, list(self.words[word].tokens)].sum(dim=1).max())
 
     def shares(self, step: int = 0, side: int | None = None) -> list[float]:
         """The share of each word, the mean over all places; they sum to 1."""
-        return [float(self.heat(word, step, side).mean()) for word in range(len(self.words))]
+        mean = self._of_token(side).mean(dim=(2, 3))  # (steps, L)
+        row = mean[step - 1] if step else mean.mean(dim=0)  # (L,)
+        return [float(row[list(word.tokens)].sum()) for word in self.words]
+
+    def _of_token(self, side: int | None) -> Tensor:
+        """The maps of every token, (steps, L, side, side)."""
+        return self.maps.by_size[self.maps.sides[0] if side is None else side][:, 0]
 
     def on_object(self, heat: Tensor) -> tuple[float, float] | None:
         """Mean of a map (h, w) on the object of the finished picture, and beside it.

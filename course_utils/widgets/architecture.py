@@ -79,7 +79,7 @@ PLACES: dict[str, Place] = {
         "The seed fixes random numbers with mean 0 and variance 1: the block of marble. No prompt "
         "has any say in them.",
         "seed → noise {latents}",
-        (0, 150, 104, 88),
+        (0, 150, 92, 88),
     ),
     "unet": Place(
         "3 U-Net × {steps}",
@@ -87,17 +87,17 @@ PLACES: dict[str, Place] = {
         "It looks at the noisy latents, the time and the text states, and says what is noise. The "
         "sampler takes a little of it away and asks again; guidance makes that two looks a step.",
         "latents {latents}, t, text states {states} → latents {latents}",
-        (190, 150, 150, 88),
+        (156, 150, 136, 88),
     ),
     "decoder": Place(
         "4 Decoder",
         "06",
         "It makes a red, a green and a blue number for each pixel out of 48 times fewer latents.",
         "latents {latents} → pixels {pixels}",
-        (426, 150, 104, 88),
+        (356, 150, 118, 88),
     ),
 }
-WIDTH, HEIGHT = 640, 282  # of the map
+WIDTH, HEIGHT = 588, 282  # of the map
 
 
 class ArchitectureMap(View):
@@ -130,8 +130,8 @@ class ArchitectureMap(View):
         check_prompt(prompt)
         check_int("seed", seed, 0, MOST_SEED)
         check_int("num_steps", num_steps, 1, MOST_STEPS)
-        self._pipeline, self._trace = pipeline, None
-        self._lessons = lessons
+        self._pipeline, self._lessons = pipeline, lessons
+        self._trace: Trace | None = None
         self._part = "text"  # the one whose output is shown
         self._sizes: dict[str, tuple[int, ...]] = dict(SIZES)
         super().__init__(
@@ -148,7 +148,6 @@ class ArchitectureMap(View):
             note("found", "in numbers", hidden=True),
             custom("lesson", "lesson", "the lesson that builds it"),
         )
-        self._trace: Trace | None
         self.on("map", self._click)
         self.on("all", lambda _: self.run())
         for name in ("prompt", "seed", "steps"):
@@ -293,7 +292,7 @@ class ArchitectureMap(View):
 SHOTS = {
     "text": "the text states: a row for each token, a column for each of its numbers",
     "noise": "the four channels, and what the decoder would make of them",
-    "unet": "the noisy latents on their way, seen through the decoder",
+    "unet": "the noisy latents on their way, as the decoder sees them",
     "decoder": "the picture",
 }
 
@@ -315,43 +314,44 @@ def _map(
     pieces.append(
         _tensor(
             None if states is None else _shade(states.result[0]),
-            (222, 8, columns * UNIT, rows * UNIT),
+            (216, 20, columns * UNIT, rows * UNIT),
             f"text states {_size(sizes['states'])}",
         )
     )
-    for name, left in (("noise", 118), ("unet", 354)):
+    for name, left in (("noise", 111), ("unet", 311)):
         output = outputs.get(name)
         for channel in range(channels):
-            box = (left + channel * (side * UNIT + 2), 188, side * UNIT, side * UNIT)
+            row, column = divmod(channel, 2)
+            cell = side * UNIT + 2
+            box = (left + column * cell, 181 + row * cell, side * UNIT, side * UNIT)
             png = None if output is None else _shade(output.result[0, channel])
-            words = _size(sizes["latents"]) if channel == 0 else ""
-            pieces.append(_tensor(png, box, words))
+            pieces.append(_tensor(png, box, ""))
+        words = _size(sizes["latents"])
+        pieces.append(f'<span class="am-size" style="left:{left + 13}px;top:210px">{words}</span>')
     end = outputs.get("decoder")
     png = None if end is None else as_png(end.result[0])
-    pieces.append(
-        _tensor(png, (544, 146, big * UNIT, big * UNIT), f"pixels {_size(sizes['pixels'])}")
-    )
+    pieces.append(_tensor(png, (490, 146, big * UNIT, big * UNIT), _size(sizes["pixels"])))
     scale = f'<span class="am-scale">drawn to scale: each number is {UNIT:g} pixels wide</span>'
     return f'<div class="am-map">{"".join(pieces)}{scale}</div>'
 
 
 def _arrows() -> str:
     lines = (
-        "M176 44 H216",  # text encoder to its states
-        "M265 104 V144",  # text states to the U-Net
-        "M104 194 H114",
-        "M174 194 H184",
-        "M340 194 H350",
-        "M410 194 H420",
-        "M530 194 H540",
-        "M315 242 V262 H215 V244",  # again
+        "M176 44 H211",  # text encoder to its states
+        "M224 72 V146",  # text states to the U-Net
+        "M92 194 H107",
+        "M138 194 H152",
+        "M292 194 H307",
+        "M338 194 H352",
+        "M474 194 H486",
+        "M264 240 V262 H184 V243",  # again
     )
     paths = "".join(f'<path d="{line}" marker-end="url(#am-head)"/>' for line in lines)
     return (
         f'<svg class="am-arrows" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true"><defs>'
         '<marker id="am-head" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="6" markerHeight="6" '
         'orient="auto-start-reverse"><path class="am-head" d="M0 0 L8 4 L0 8 z"/></marker></defs>'
-        f'{paths}<text x="265" y="258" text-anchor="middle">again</text></svg>'
+        f'{paths}<text x="224" y="257" text-anchor="middle">again</text></svg>'
     )
 
 
@@ -363,7 +363,7 @@ def _place(name: str, place: Place, output: Output | None, chosen: bool, steps: 
         lines.append("not run yet")
     else:
         if output.weights:
-            lines.append(f"{output.weights / 1e6:.2f} million weights")
+            lines.append(f"{output.weights / 1e6:.1f} million weights")
         lines.append(f"ran in {_time(output.seconds)}")
     small = "".join(f'<span class="am-line">{line}</span>' for line in lines)
     title = place.title.format(steps=steps)
@@ -416,7 +416,7 @@ def _shots(output: Output | None) -> list[dict[str, Any]]:
     if output is None:
         return []
     if output.part == "noise":
-        return [
+        shots: list[dict[str, Any]] = [
             {
                 "png": _shade(plane),
                 "alt": f"channel {i} of the noise: light and dark squares without order",
@@ -424,6 +424,8 @@ def _shots(output: Output | None) -> list[dict[str, Any]]:
             }
             for i, plane in enumerate(output.result[0])
         ]
+        decoded = {"alt": "blotches of all colours", "caption": "decoded"}
+        return shots + [{"png": as_png(frame.noisy), **decoded} for frame in output.frames]
     if output.part == "unet":
         return [
             {
@@ -442,15 +444,21 @@ def _shots(output: Output | None) -> list[dict[str, Any]]:
 def _guesses(output: Output | None) -> list[dict[str, Any]]:
     if output is None or output.part != "unet":
         return []
-    return [
-        {
-            "png": as_png(frame.guess),
-            "alt": f"the guess of the end after {frame.step} steps",
-            "caption": f"step {frame.step}",
-        }
-        for frame in output.frames
-        if frame.guess is not None
-    ]
+    import torch
+
+    items = []
+    for frame in output.frames:
+        grey = torch.zeros_like(frame.noisy)
+        words = f"the guess of the end after {frame.step} steps"
+        some = frame.guess is not None
+        items.append(
+            {
+                "png": as_png(frame.guess if frame.guess is not None else grey),
+                "alt": words if some else "nothing: no guess before the first step",
+                "caption": f"step {frame.step}" if some else "no guess yet",
+            }
+        )
+    return items
 
 
 def _found(output: Output) -> str:
@@ -458,7 +466,7 @@ def _found(output: Output) -> str:
     values = output.result
     mean, spread = float(values.mean()), float(values.std())
     n = values.numel()
-    each = f"{n:,} numbers, mean {mean:+.2f}, standard deviation {spread:.2f}"
+    each = f"{n:,} numbers, mean {mean:+.2f}, standard deviation {spread:.2f}".replace("-", "−")
     took = _time(output.seconds)
     if output.part == "text":
         used = f"{len(output.tokens)} of {values.shape[1]} tokens are used, the rest is padding"
@@ -468,11 +476,13 @@ def _found(output: Output) -> str:
     if output.part == "unet":
         look = output.seconds / output.runs
         return f"{output.runs} looks in {took}, {_time(look)} each; at the end {each}"
-    return f"{each}, in [-1, 1]; {took}"
+    return f"{each}, in [−1, 1]; {took}"
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.2g} ms"
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{1000 * seconds:.0f} ms" if seconds >= 0.01 else f"{1000 * seconds:.2g} ms"
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -89,9 +89,9 @@ class CrossAttention(View):
             ),
             html("words", "the words of the prompt", ""),
             row(
-                picture("map", "where the picture listens", 320),
+                picture("map", "where the picture listens", 256),
                 column(
-                    slider("step", "step", 0, num_steps, 0, text="mean of all steps"),
+                    bar(slider("step", "step", 0, num_steps, 0, text="mean of all steps")),
                     bar(
                         select("side", "size of the map", {"": "largest"}, ""),
                         select("below", "below the map", BELOW, GUESS),
@@ -101,7 +101,7 @@ class CrossAttention(View):
                     note("place", "on the object and beside it", quiet=True),
                 ),
             ),
-            pictures("strip", "the word over the steps: choose one", 88, choose=True),
+            pictures("strip", "the word over the steps: choose one", 74, choose=True),
             html("caution", "what a map does not say", f"<p class='ca-caution'>{CAUTION}</p>"),
             bar(button("remove", "Draw it without this word", disabled=True)),
             row(
@@ -115,9 +115,9 @@ class CrossAttention(View):
         self.on("prompt", lambda _: self.draw(), final=True)
         self.on("seed", lambda _: self.draw(), final=True)
         self.on("words", self._choose)
-        for name in ("step", "below", "smooth"):
+        for name in ("step", "below", "smooth", "side"):
             self.on(name, lambda _: self._update())
-        self.on("side", lambda _: (self._update(), self._strip()))
+        self.on("side", lambda _: self._strip())
         self.on("strip", self._choose_step)
         self.on("remove", self._remove)
         self.draw()

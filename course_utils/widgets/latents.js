@@ -34,7 +34,7 @@ KINDS.plane = (part, view) => {
 
   function tell(index) {
     const { numbers } = part.get();
-    const at = `row ${Math.floor(index / side) + 1}, column ${(index % side) + 1}`;
+    const at = `row ${Math.floor(index / side) + 1}, col. ${(index % side) + 1}`;
     read.textContent = numbers.length ? `${at}: ${lsNumber(numbers[index])}` : at;
   }
   function begin(index) {

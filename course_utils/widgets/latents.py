@@ -9,7 +9,7 @@ picture follows. Below it, how much smaller latents are, drawn to scale.
 
 from __future__ import annotations
 
-import math
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,15 +102,15 @@ class LatentStudio(View):
                 upload("file", "or a picture of your own, as A"),
             ),
             row(
-                picture("picture_a", "A, as it came", 160),
-                picture("picture_b", "B, as it came", 160),
+                picture("picture_a", "A, as it came", 140),
+                picture("picture_b", "B, as it came", 140),
                 picture("decoded", "decoded from the numbers below", 256),
             ),
             html("sheet_title", "what the four squares are", _sheet_title()),
             bar(*(_plane(channel) for channel in range(CHANNELS))),
             bar(
-                select("tool", "click or drag", TOOLS, PAINT),
-                slider("brush", "brush", -REACH, REACH, REACH, 0.25),
+                select("tool", "click or drag to", TOOLS, PAINT),
+                slider("brush", "the number to paint", -REACH, REACH, REACH, 0.25),
                 button("undo", "undo", disabled=True),
                 button("reset", "start again"),
             ),
@@ -120,15 +120,16 @@ class LatentStudio(View):
             ),
             column(
                 note("numbers", "what you changed", quiet=True),
+                note("quality", "how much of A is left", quiet=True),
                 note("cost", "what the numbers cost", quiet=True),
             ),
             html("scale", "how much smaller", to_scale((3, 64, 64), (CHANNELS, SIDE, SIDE))),
         )
         for name in ("a", "b"):
-            self.on(name, lambda value, name=name: self._choose(name, value))
+            self.on(name, functools.partial(self._choose, name))
         self.on("file", self._upload)
         for channel in range(CHANNELS):
-            self.on(f"plane{channel}", lambda value, channel=channel: self._paint(channel, value))
+            self.on(f"plane{channel}", functools.partial(self._paint, channel))
             self.on(f"swap{channel}", self._update)
         for name in ("share", "bits"):
             self.on(name, self._update)
@@ -268,7 +269,10 @@ class LatentStudio(View):
             return decoded, time.perf_counter() - start
 
         def done(found: tuple[Tensor, float]) -> None:
-            self.show("decoded", found[0], *_result(a, found[0], found[1]))
+            words = _quality(a, found[0])
+            self.put("quality", text=words)
+            caption = f"decoded live in {1000 * found[1]:.0f} ms"
+            self.show("decoded", found[0], f"the decoded picture: {words}", caption)
 
         # Latents that wait are replaced by newer ones; those being decoded come to their end.
         self.busy(work, done=done, quiet=True, cancel=False)
@@ -289,11 +293,11 @@ class LatentStudio(View):
                 items.append({"png": png, "caption": f"channel {channel}"})
         planes = {"kind": "pictures", "label": "channels", "size": 150, "items": items}
         shown = [self.part(name) for name in ("picture_a", "picture_b", "decoded")]
-        words = [self.part(name) for name in ("numbers", "cost")]
+        words = [self.part(name) for name in ("numbers", "quality", "cost")]
         return sheet(self.label, [*shown, planes, *words, SCALE_IN_WORDS])
 
 
-TOOLS = {PAINT: "paints the brush's number", ERASE: "brings back the number from before"}
+TOOLS = {PAINT: "paint", ERASE: "bring back"}
 SCALE_IN_WORDS = {
     "kind": "note",
     "label": "how much smaller",
@@ -348,19 +352,16 @@ def _cost(bits: int | None, pixels: int, numbers: int) -> str:
     )
 
 
-def _result(a: Source, decoded: Tensor, seconds: float) -> tuple[str, str]:
-    """Alt text and caption of the decoded picture."""
+def _quality(a: Source, decoded: Tensor) -> str:
+    """How far the decoded picture is from A, and from what the latents of A give."""
     from course_utils.widgets._latent_edits import SEEN, changed, psnr
 
-    quality, best = psnr(decoded, a.pixels), psnr(a.decoded, a.pixels)
+    now, best = psnr(decoded, a.pixels), psnr(a.decoded, a.pixels)
     far = changed(decoded, a.decoded)
-    moved = f"{far:.0%} of the pixels moved by more than {SEEN} of 255 levels"
-    caption = (
-        f"{quality:.1f} dB from A ({best:.1f} dB if nothing is changed); {moved}; "
-        f"decoded in {1000 * seconds:.0f} ms"
+    return (
+        f"{now:.1f} dB ({best:.1f} dB if nothing is changed); {far:.0%} of the pixels moved by "
+        f"more than {SEEN} of 255 levels."
     )
-    alt = f"The decoded picture, {quality:.1f} dB from picture A; {moved}"
-    return alt, caption if math.isfinite(quality) else moved
 
 
 def _called(value: str) -> str:
