@@ -488,9 +488,7 @@ function render({ model, el }) {
   const running = h("div", { class: "sn-progress" }, meter, doing, stop);
   const polite = h("div", { class: "sn-message", role: "status" });
   const urgent = h("div", { class: "sn-message", role: "alert" });
-  // JupyterLab's one-key shortcuts would take the arrow keys from a slider and letters from a text.
-  const keys = { "data-lm-suppress-shortcuts": "true" };
-  const root = h("section", { class: "sn-view", "aria-labelledby": heading.id, ...keys },
+  const root = h("section", { class: "sn-view", "aria-labelledby": heading.id },
     heading, body, h("div", { class: "sn-foot" }, running, polite, urgent));
 
   // What goes to Python: one message at a time; what moves meanwhile is sent with its last value.
@@ -616,22 +614,33 @@ function render({ model, el }) {
     else meter.value = fraction;
     doing.textContent = text;
   }
-  function live() {
-    const outer = el.closest(".jupyter-widgets-disconnected");
-    if (outer) lost();
+  /** Ask the widget manager whether the connection to the kernel's part still is. */
+  async function live() {
+    const id = model.get("ident");
+    const found = id ? await model.widget_manager?.get_model(id).catch(() => null) : null;
+    if (found?.comm_live === false) lost();
+  }
+  // JupyterLab's one-key shortcuts would take the arrow keys from a slider. It asks the element
+  // that has the focus; it hears of the key after the window.
+  function shield(event) {
+    if (!root.contains(event.target)) return;
+    const plainKey = !event.ctrlKey && !event.metaKey && !event.altKey;
+    event.target.toggleAttribute("data-lm-suppress-shortcuts", plainKey);
   }
 
   stop.addEventListener("click", () => view.post({ type: "stop" }));
   model.on("msg:custom", answered);
-  model.on("change:status", () => { local = gone ? local : null; showStatus(); });
+  const onStatus = () => { local = gone ? local : null; showStatus(); };
+  model.on("change:status", onStatus);
   model.on("change:progress", showProgress);
-  const onLive = () => setTimeout(live, 0); // the widget manager marks the element itself first
-  model.on("comm_live_update", onLive);
+  model.on("comm_live_update", live);
+  window.addEventListener("keydown", shield, { capture: true });
   closing.push(() => {
     model.off("msg:custom", answered);
-    model.off("change:status");
-    model.off("change:progress");
-    model.off("comm_live_update", onLive);
+    model.off("change:status", onStatus);
+    model.off("change:progress", showProgress);
+    model.off("comm_live_update", live);
+    window.removeEventListener("keydown", shield, { capture: true });
     clearTimeout(timer);
   });
 
@@ -640,6 +649,7 @@ function render({ model, el }) {
   showStatus();
   showProgress();
   el.append(root);
+  live();
   return () => { for (const f of closing) f(); };
 }
 

@@ -94,6 +94,7 @@ class View(anywidget.AnyWidget):
     title = traitlets.Unicode().tag(sync=True)
     status = traitlets.Dict().tag(sync=True)
     progress = traitlets.Dict().tag(sync=True)
+    ident = traitlets.Unicode().tag(sync=True)  # by which the page asks whether the kernel lives
 
     def __init_subclass__(cls, **options: Any) -> None:
         if "js" in cls.__dict__:
@@ -118,6 +119,7 @@ class View(anywidget.AnyWidget):
             status={"text": "", "kind": "note"},
             progress={"running": False, "fraction": 0.0, "text": ""},
         )
+        self.ident = self.model_id or ""
         self.on_msg(self._receive)
 
     # --- parts -------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from course_utils.plots import paper_t
 from course_utils.predictions import to_epsilon
 from course_utils.strip import frame_numbers
 from course_utils.widgets._base import BASE_CSS, HERE
+from course_utils.widgets._sheet import font
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +32,12 @@ PLAYER_CSS = (HERE / "player.css").read_text(encoding="utf-8")
 MOST_FRAMES = 101  # of a long loop every k-th step is kept
 LARGEST = 256  # pixels of a frame's side; larger pictures are shrunk
 COLUMNS = 32
+NAMES = {
+    "dpm++2m": "DPM-Solver++ (2022)",
+    "ddim": "DDIM (2021)",
+    "euler": "Euler (2022)",
+    "ddpm": "DDPM (2020)",
+}
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -131,9 +138,8 @@ class Recording:
     def how(self) -> str:
         """How it was drawn, in one sentence."""
         steps = f"{self.num_steps} step{'s' * (self.num_steps != 1)}"
-        return (
-            f"{steps} of {self.sampler}, seed {self.seed}, guidance scale {self.guidance_scale:g}"
-        )
+        name = NAMES.get(self.sampler, self.sampler)
+        return f"{steps} of {name}, seed {self.seed}, guidance scale {self.guidance_scale:g}"
 
     def gif(self, scale: int = 4, seconds: float = 4.0) -> bytes:
         """An animated GIF that rests on the picture and plays for ever.
@@ -142,10 +148,10 @@ class Recording:
             scale: pixels of a picture's pixel.
             seconds: from noise to picture.
         """
-        from PIL import Image, ImageDraw, ImageFont
+        from PIL import Image, ImageDraw
 
         height, width = (scale * side for side in self.x.shape[-2:])
-        font = ImageFont.load_default(max(10, width // 18))
+        letters = font(max(10, width // 18))
         foot = max(22, width // 10)
         each = max(40, round(1000 * seconds / max(1, len(self) - 1) / 10) * 10)
         frames = []
@@ -155,7 +161,7 @@ class Recording:
             image.paste(picture, (0, 0))
             words = self.line(index).replace(": pure random noise", ": noise")
             ImageDraw.Draw(image).text(
-                (width / 2, height + foot / 2), words, "#222222", font, anchor="mm"
+                (width / 2, height + foot / 2), words, "#222222", letters, anchor="mm"
             )
             frames.append(image.quantize(128, dither=Image.Dither.NONE))
         times = [900, *[each] * (len(frames) - 2), 2200][: len(frames)]
@@ -183,24 +189,28 @@ class Recording:
 
     def strip(self, frames: int = 6, side: int = 128) -> bytes:
         """The fallback picture: some frames with their lines, and the two predictions below."""
-        from PIL import Image, ImageDraw, ImageFont
+        from PIL import Image, ImageDraw
 
         picked = frame_numbers(len(self) - 1, frames)
         gap, foot = 10, 24
         width = gap + len(picked) * (side + gap)
         image = Image.new("RGB", (width, 3 * (side + foot) + gap), "white")
-        draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
+        draw, letters = ImageDraw.Draw(image), font(12)
         for column, index in enumerate(picked):
             left = gap + column * (side + gap)
             last = index == len(self) - 1
-            lines = (f"step {self.steps[index]}, t = {self.t[index]}", "its noise", "its guess")
+            lines = (
+                f"step {self.steps[index]}, t = {self.t[index]}",
+                "predicted noise",
+                "predicted picture",
+            )
             for r, kind in enumerate(("x", "noise", "clean")):
                 if last and r:
                     continue
                 top = gap + r * (side + foot)
                 tile = self.frame(index, kind).resize((side, side), Image.Resampling.NEAREST)
                 image.paste(tile, (left, top))
-                draw.text((left, top + side + 4), lines[r], "#222222", font)
+                draw.text((left, top + side + 4), lines[r], "#222222", letters)
         return _png(image.quantize(256))
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-WIDTH, GAP, SIZE = 860, 16, 13
+WIDTH, GAP, SIZE = 980, 16, 13
 INK, GREY, RULE, PAPER, ACCENT = "#222222", "#6f6f6f", "#c9c9c9", "#ffffff", "#b4451f"
 
 
@@ -23,7 +26,7 @@ def sheet(title: str, parts: Sequence[Mapping[str, Any]]) -> bytes:
         parts: states of parts, see `_parts`; controls become one line with their values.
 
     Returns:
-        The bytes of a PNG, 860 pixels wide.
+        The bytes of a PNG, 980 pixels wide.
     """
     from PIL import Image
 
@@ -34,7 +37,7 @@ def sheet(title: str, parts: Sequence[Mapping[str, Any]]) -> bytes:
     tall = sum(max(tile.height for tile in row) + GAP for row in rows)
     image = Image.new("RGB", (WIDTH, 2 * GAP + 24 + tall + len(wrapped) * 18 + GAP), PAPER)
     draw, y = _draw(image), GAP
-    draw.text((GAP, y), title, INK, _font(17))
+    draw.text((GAP, y), title, INK, font(17))
     y += 24 + GAP // 2
     for row in rows:
         x = GAP
@@ -43,7 +46,7 @@ def sheet(title: str, parts: Sequence[Mapping[str, Any]]) -> bytes:
             x += tile.width + GAP
         y += max(tile.height for tile in row) + GAP
     for short in wrapped:
-        draw.text((GAP, y), _plain(short), GREY, _font(SIZE))
+        draw.text((GAP, y), _plain(short), GREY, font(SIZE))
         y += 18
     buffer = io.BytesIO()
     image.quantize(256).save(buffer, "PNG", optimize=True)
@@ -97,7 +100,7 @@ def _framed(png: bytes, size: int, name: str, caption: str | None) -> Image.Imag
     tile = Image.new("RGB", (bordered.width, bordered.height + 4 + 17 * len(lines)), PAPER)
     tile.paste(bordered, (0, 0))
     for i, text in enumerate(lines):
-        _draw(tile).text((0, bordered.height + 4 + 17 * i), _plain(text), INK, _font(SIZE))
+        _draw(tile).text((0, bordered.height + 4 + 17 * i), _plain(text), INK, font(SIZE))
     return tile
 
 
@@ -118,12 +121,12 @@ def _chart(part: Mapping[str, Any]) -> Image.Image:
         return start + min(1.0, max(0.0, share)) * (end - start)
 
     draw.line([(left, top), (left, bottom), (right, bottom)], GREY)
-    draw.text((4, 4), _plain(f"{part['label']}: {part['y_label']}"), INK, _font(12))
-    draw.text(((left + right) / 2, height - 8), part["x_label"], INK, _font(12), anchor="ms")
+    draw.text((4, 4), _plain(f"{part['label']}: {part['y_label']}"), INK, font(12))
+    draw.text(((left + right) / 2, height - 8), part["x_label"], INK, font(12), anchor="ms")
     for end, at in (("low", left), ("high", right)):
-        draw.text((at, bottom + 5), f"{part[f'x_{end}']:g}", GREY, _font(12), anchor="mt")
+        draw.text((at, bottom + 5), f"{part[f'x_{end}']:g}", GREY, font(12), anchor="mt")
     for end, at in (("low", bottom), ("high", top)):
-        draw.text((left - 5, at), f"{part[f'y_{end}']:g}", GREY, _font(12), anchor="rm")
+        draw.text((left - 5, at), f"{part[f'y_{end}']:g}", GREY, font(12), anchor="rm")
     for i, line in enumerate(part["lines"]):
         points = [
             (place(x, "x", left, right), place(y, "y", bottom, top))
@@ -142,14 +145,13 @@ def _chart(part: Mapping[str, Any]) -> Image.Image:
             draw.ellipse((x - 5, y - 5, x + 5, y + 5), ACCENT, PAPER)
         anchor = "rm" if x > width * 0.6 else "lm"
         at = (x - 9 if anchor == "rm" else x + 9, y)
-        draw.text(at, _plain(mark.get("label", "")), INK, _font(12), anchor=anchor)
+        draw.text(at, _plain(mark.get("label", "")), INK, font(12), anchor=anchor)
     return image
 
 
 def _plain(text: str) -> str:
-    """What Pillow's own font can draw; the alt text has all of it."""
-    text = text.translate({0x2212: "-", 0x2192: "->", 0x2019: "'"})
-    return "".join(c if c.isprintable() and ord(c) < 0x2E80 else "?" for c in text)
+    """What the font can draw; the alt text has all of it."""
+    return "".join(c if c.isprintable() and ord(c) < 0x2E80 else "\ufffd" for c in text)
 
 
 def _draw(image: Image.Image) -> ImageDraw.ImageDraw:
@@ -158,7 +160,14 @@ def _draw(image: Image.Image) -> ImageDraw.ImageDraw:
     return ImageDraw.Draw(image)
 
 
-def _font(size: int) -> Any:
+@functools.cache
+def font(size: int) -> Any:
+    """DejaVu Sans, which comes with matplotlib and has the letters of mathematics."""
     from PIL import ImageFont
 
+    home = importlib.util.find_spec("matplotlib")  # does not import it, which takes half a second
+    if home is not None and home.origin is not None:
+        file = Path(home.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if file.is_file():
+            return ImageFont.truetype(str(file), size)
     return ImageFont.load_default(size)

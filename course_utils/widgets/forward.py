@@ -133,9 +133,6 @@ class ForwardNoising(View):
     """
 
     label = "Forward noising"
-    css = """
-.sn-view .sn-mix { align-items: flex-start; }
-"""
 
     def __init__(
         self,
@@ -217,9 +214,10 @@ class ForwardNoising(View):
             return
         now = noised(x0, self._noise, self._tables[self["schedule"]], t)
         alt = f"{self['thing']} at t = {t}: {100 * now.alpha_bar:.0f} % signal"
-        self.show("noisy", now.x_t, alt, f"x_t at t = {t}")
-        self.put("clean", caption=f"× {now.signal:.3f}, the square root of ᾱ")
-        self.put("noise", caption=f"× {now.noise:.3f}, the square root of 1 − ᾱ")
+        mix = f"{now.signal:.3f} x₀ + {now.noise:.3f} ε, at t = {t}"
+        self.show("noisy", now.x_t, alt, mix)
+        self.put("clean", caption=f"√ᾱ = {now.signal:.3f}")
+        self.put("noise", caption=f"√(1 − ᾱ) = {now.noise:.3f}")
         self.put("share", text=f"{now.alpha_bar:.4f}")
         self.put("snr", text=snr_words(now.snr))
         self._mark("alpha_bar", t, now.alpha_bar, f"ᾱ = {now.alpha_bar:.3f}")
@@ -228,7 +226,8 @@ class ForwardNoising(View):
 
     def _mark(self, name: str, t: int, y: float, words: str) -> None:
         label = SCHEDULES[self["schedule"]][0]
-        alt = f"{self.part(name)['label']}, schedule {label}: at t = {t} {words}"
+        what = self.part(name)["label"].partition(" (")[0]
+        alt = f"Curve of the {what}, schedule {label}: at t = {t} {words}"
         self.put(name, marks=[{"x": t, "y": y, "label": words}], alt=alt)
 
     def _curves(self) -> None:
@@ -248,7 +247,8 @@ class ForwardNoising(View):
 def _nodes(schedule: str, t: int, things: list[str]) -> tuple[Any, ...]:
     """What the view consists of."""
     options = {name: words for name, (words, _) in SCHEDULES.items()}
-    wide = {"width": 460, "height": 220, "x_high": T, "legend": False}
+    others = "grey: the other schedules"
+    wide = {"width": 460, "height": 220, "x_high": T}
     return (
         bar(
             select("thing", "picture", things, things[0]),
@@ -257,24 +257,26 @@ def _nodes(schedule: str, t: int, things: list[str]) -> tuple[Any, ...]:
         ),
         bar(
             play("run", "Play", "t", step=10, interval=60),
-            slider("t", "timestep t (0: the picture, 1000: the most noise)", 0, T, t),
+            slider("t", "timestep t, from picture (0) to noise (1000)", 0, T, t),
             button("again", "Other noise"),
         ),
         row(
-            picture("noisy", "noisy picture", size=320),
-            picture("clean", "picture x₀", size=160),
-            picture("noise", "noise ε", size=160),
+            picture("noisy", "noisy picture xₜ", size=320),
             column(
+                row(
+                    picture("clean", "picture x₀", size=192),
+                    picture("noise", "noise ε", size=192),
+                ),
                 note("share", "signal share of the variance, ᾱ", quiet=True),
                 note("snr", "signal-to-noise ratio, ᾱ / (1 − ᾱ)", quiet=True),
             ),
         ),
         row(
-            column(chart("alpha_bar", "signal share", "timestep t", "ᾱ", **wide)),
+            column(chart("alpha_bar", f"signal share ({others})", "timestep t", "ᾱ", **wide)),
             column(
                 chart(
                     "curve_snr",
-                    "signal-to-noise ratio",
+                    f"signal-to-noise ratio ({others})",
                     "timestep t",
                     "SNR",
                     **wide,

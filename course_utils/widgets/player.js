@@ -23,8 +23,8 @@ function makePlayer(host, moved = () => {}) {
     return { el, canvas, caption, name };
   };
   const shown = figure("the picture on its way, xₜ", 320);
-  const noise = figure("the noise that the network sees in it", 190);
-  const clean = figure("the picture that it expects", 190);
+  const noise = figure("the noise", 192);
+  const clean = figure("the finished picture", 192);
   const play = make("button", { type: "button", class: "sn-button sn-primary sn-play", text: "▶ Play" });
   const id = `sn-step-${Math.random().toString(36).slice(2)}`;
   const slider = make("input", { type: "range", min: 0, max: 1, value: 0, step: 1, id });
@@ -35,6 +35,7 @@ function makePlayer(host, moved = () => {}) {
   const share = make("div", { class: "sn-share", role: "img" }, signal);
   const shareWords = make("div", { class: "sn-text sn-share-words" });
   const side = make("div", { class: "sn-column sn-beside" },
+    make("div", { class: "sn-name", text: "what the network predicts from it" }),
     make("div", { class: "sn-row" }, noise.el, clean.el),
     make("div", {}, make("span", { class: "sn-label", text: "signal-to-noise ratio: " }), snr),
     make("div", {}, share, shareWords));
@@ -87,7 +88,7 @@ function makePlayer(host, moved = () => {}) {
       target.el.classList.toggle("sn-blank", last);
       target.caption.textContent = last ? "nothing left to predict" : "";
       target.canvas.setAttribute("aria-label",
-        last ? `${target.name}: none, the picture is finished` : `${target.name}, at ${words}`);
+        last ? "nothing: the picture is finished" : `prediction of ${target.name}, at ${words}`);
       if (!last) tile(target, which * count + index);
     }
   }
@@ -119,10 +120,12 @@ function makePlayer(host, moved = () => {}) {
   slider.addEventListener("input", () => { if (meta) { stop(); show(Number(slider.value)); } });
   slider.addEventListener("change", () => { if (meta) moved(Number(slider.value)); });
   play.disabled = slider.disabled = true;
+  side.classList.add("sn-waiting");
   return {
     load(newMeta, newSheet, index) {
       stop();
       [meta, sheet] = [newMeta, newSheet];
+      side.classList.remove("sn-waiting");
       slider.max = meta.frames.length - 1;
       play.disabled = slider.disabled = false;
       show(Math.min(index, meta.frames.length - 1));
@@ -131,6 +134,7 @@ function makePlayer(host, moved = () => {}) {
     preview(image, words) {
       stop();
       play.disabled = slider.disabled = true;
+      side.classList.add("sn-waiting");
       const context = shown.canvas.getContext("2d");
       [shown.canvas.width, shown.canvas.height] = [image.naturalWidth, image.naturalHeight];
       context.drawImage(image, 0, 0);

@@ -23,7 +23,7 @@ from course_utils.widgets._parts import (
     slider,
     text,
 )
-from course_utils.widgets._recording import PLAYER_CSS, PLAYER_JS, Recording, record, save
+from course_utils.widgets._recording import NAMES, PLAYER_CSS, PLAYER_JS, Recording, record, save
 
 if TYPE_CHECKING:
     from course_utils.pipeline import Pipeline
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 
 PROMPT = "a cat face, 3d style, on a blue background"
 MOST_SEED, MOST_STEPS, MOST_GUIDANCE = 999_999, 100, 20.0
-NAMES = {
-    "dpm++2m": "DPM-Solver++ (2022)",
-    "ddim": "DDIM (2021)",
-    "euler": "Euler (2022)",
-    "ddpm": "DDPM (2020)",
-}
 KIND = """
 KINDS.player = (part, view) => {
   const el = h("div");
@@ -128,7 +122,7 @@ class DenoisingPlayer(View):
             custom(
                 "player", "player", "player", value=0, sheet=None, meta={}, preview=None, words=""
             ),
-            note("how", "drawn", ""),
+            note("how", "how it was drawn", "not yet"),
             bar(
                 button("gif", "Save as GIF", disabled=True),
                 button("html", "Save as one HTML file", disabled=True),

@@ -34,6 +34,7 @@ import numpy as np
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 
 PATIENCE = 20_000  # milliseconds: a slow machine is no failure
+START = 120.0  # seconds for a server to answer
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--force-color-profile=srgb")
@@ -73,6 +74,7 @@ def server(command: list[str], url: str, folder: Path) -> Iterator[None]:
     """
     environment = os.environ | {
         "COURSE_PROGRESS": "off",
+        "OMP_NUM_THREADS": "1",  # several threads wait for each other where others compute, too
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTER_DATA_DIR": str(folder / "data"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
@@ -92,7 +94,7 @@ def server(command: list[str], url: str, folder: Path) -> Iterator[None]:
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + PATIENCE / 1000
+        deadline = time.monotonic() + START
         while True:
             if process.poll() is not None:
                 raise RuntimeError(f"{command[0]} ended at once:\n{log.read_text()[-3000:]}")
@@ -263,7 +265,7 @@ class Notebook(Views):
         """Change the theme of JupyterLab and wait until it is there."""
         self.command("apputils:change-theme", theme=f"JupyterLab {'Dark' if dark else 'Light'}")
         light = "false" if dark else "true"
-        self.page.locator(f'body[data-jp-theme-light="{light}"]').wait_for()
+        self.page.locator(f'body[data-jp-theme-light="{light}"]').wait_for(state="attached")
 
 
 # Notes when an output and when a view comes onto the page.
