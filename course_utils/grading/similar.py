@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import hashlib
 import itertools
 import keyword
@@ -67,7 +68,7 @@ def compare(answers: Mapping[str, Mapping[str, str]], given: Iterable[str] = ())
     Returns:
         One entry for a pair, the most alike first.
     """
-    names = sorted(answers)
+    names, given = sorted(answers), list(given)
     cells = sorted({cell for answer in answers.values() for cell in answer})
     trees = {name: _rows(answers[name], text=False) for name in names}
     # A source that Python can't parse is compared as text, with the text of all others.
@@ -75,8 +76,7 @@ def compare(answers: Mapping[str, Mapping[str, str]], given: Iterable[str] = ())
     found: dict[tuple[str, str], Alike] = {}
     for text in (False, True) if broken else (False,):
         rows = {name: _rows(answers[name], text) for name in names} if text else trees
-        handed_out = [_rows({"": source}, text)[""] for source in given]
-        known = {run for row in handed_out if row is not None for run in row.runs}
+        known = set().union(*(_runs_of(source, text) for source in given))
         for cell in ["", *cells] if len(cells) > 1 else [""]:
             units = {name: _unit(rows[name], cell) for name in names}
             for pair in _pairs(units, known, broken if text else None):
@@ -136,6 +136,13 @@ def _rows(sources: Mapping[str, str], text: bool) -> dict[str, _Row | None]:
     read = text_tokens if text else tree_tokens
     tokens = {cell: read(source) for cell, source in sources.items()}
     return {cell: None if row is None else _Row.of(row) for cell, row in tokens.items()}
+
+
+@functools.lru_cache(maxsize=2048)
+def _runs_of(source: str, text: bool) -> frozenset[int]:
+    """Of a source that is compared with many classes' answers."""
+    row = _rows({"": source}, text)[""]
+    return frozenset() if row is None else frozenset(row.runs)
 
 
 def _number(words: Sequence[bytes]) -> int:

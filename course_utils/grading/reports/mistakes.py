@@ -13,7 +13,9 @@ from course_utils.grading.reports.markup import Content, name, table, tag
 
 MOST_MISTAKES = 12  # rows of a heat map
 SHADES = 5
-NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?|inf|nan|infinity)(?!\w)")
+NUMBER = re.compile(
+    r"(?<![\w.])[-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?%?|inf|nan|infinity)(?!\w)"
+)
 ERROR = re.compile(r"^\w+ fails(?: in line \d+ of cell \S+)?: ([A-Za-z_]\w*)\b")
 WORDS = {
     "timeout": "took longer than the limit",
