@@ -133,6 +133,10 @@ def noise(x_T: Tensor, **others: Any) -> Tensor:
     return x_T
 
 
+def one_look(x_T: Tensor, predict: Predict, **others: Any) -> Tensor:
+    return predict("prompt", x_T, 999)
+
+
 def without_noise(x_T: Tensor, **others: Any) -> Tensor:
     """The same start for all pictures."""
     return reference(torch.zeros_like(x_T), **others)
@@ -140,7 +144,7 @@ def without_noise(x_T: Tensor, **others: Any) -> Tensor:
 
 @torch.no_grad()
 def real(x_T: Tensor, _asked: Sequence[Mapping[str, Any]], **others: Any) -> Tensor:
-    """Latents of the artists' own pictures; in noto where the style is open."""
+    """Latents of the artists' own pictures, a little noisy; in noto where the style is open."""
     from course_utils.data.captions import BACKGROUNDS, STYLES
 
     names, colours = scene().names, list(BACKGROUNDS)
@@ -149,7 +153,7 @@ def real(x_T: Tensor, _asked: Sequence[Mapping[str, Any]], **others: Any) -> Ten
     ]
     ground = [colours.index(order["background"]) for order in _asked]
     pixels = scene().render_pairs(torch.tensor(pairs), torch.tensor(ground))
-    return pipeline().vae.to_latents(pixels)
+    return pipeline().vae.to_latents(pixels) + 0.05 * x_T
 
 
 def _contestants(
@@ -167,6 +171,7 @@ CONTESTANTS: Mapping[str, Functions] = _contestants(
         ),
         ("noise: x_T itself", in_captions, noise),
         ("naive: the customer's words, guidance 2.5", copied, guided(2.5)),
+        ("one look: right words, guidance 1", in_captions, one_look),
         ("vague: the thing alone, guidance 2.5", vague, guided(2.5)),
         ("unguided: right words, guidance 1", in_captions, guided(1)),
         ("without a negative prompt, guidance 2.5", no_negative, guided(2.5)),
@@ -178,6 +183,6 @@ CONTESTANTS: Mapping[str, Functions] = _contestants(
         ("whole order as negative, guidance 15", in_captions, guided(15)),
         ("a style by name where it is open, guidance 2.5", style_by_name, guided(2.5)),
         ("reference that starts from 0, not from x_T", in_captions, without_noise),
-        ("real pictures, through the autoencoder", in_captions, real),
+        ("real pictures, through the autoencoder, a little noisy", in_captions, real),
     ]
 )

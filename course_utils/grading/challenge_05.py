@@ -37,10 +37,10 @@ from course_utils.grading.challenge_02 import latent_shape, pipeline, scene
 
 WORDS_BANDS = (Band(1.0, 2, "every word"), Band(0.9, 1, "nearly"))
 NAMED_BANDS = (Band(0.8, 3, "as ordered"), Band(0.7, 2, "nearly"), Band(0.6, 1, "in part"))
-AVOIDED_BANDS = (Band(0.72, 5, "avoided"), Band(0.58, 3, "mostly"), Band(0.45, 1, "in part"))
+AVOIDED_BANDS = (Band(0.69, 5, "avoided"), Band(0.6, 3, "mostly"), Band(0.45, 1, "in part"))
 PASS_POINTS = 7
-MOST_CLIPPED = 0.05  # share of channel values at 0 or 255 above that of the artists' pictures
-MOST_COPIES = 0.7  # share of pictures that may be near copies of a data-set picture
+MOST_CLIPPED = 0.03  # share of channel values at 0 or 255 above that of the artists' pictures
+MOST_COPIES = 0.9  # share of pictures that may be near copies of a data-set picture
 LEAST_DIVERSITY = 0.008  # deviation of a pixel between the pictures of one order
 
 # --- the sizes -----------------------------------------------------------------------------------
@@ -459,18 +459,18 @@ def look_at(value: Any, given: Mapping[str, Any], seeds: int) -> Seen:
 
 
 def _refuse(seen: Seen, count: int) -> None:
+    if seen.diversity < LEAST_DIVERSITY:
+        raise Refused(
+            "The pictures of one order are all but the same, though each has noise of its own in "
+            f"x_T: a pixel differs by {seen.diversity:.2g}, and at least {LEAST_DIVERSITY:g} is "
+            "expected. Start every picture from its own x_T."
+        )
     if seen.copies > MOST_COPIES:
         raise Refused(
             f"{round(seen.copies * count)} of {count} pictures are nearer to a picture of the data "
             "set than the network comes by itself: they are copies. The pictures have to come out "
             "of x_T and predict.",
             tampering=True,
-        )
-    if seen.diversity < LEAST_DIVERSITY:
-        raise Refused(
-            "The pictures of one order are all but the same, though each has noise of its own in "
-            f"x_T: a pixel differs by {seen.diversity:.2g}, and at least {LEAST_DIVERSITY:g} is "
-            "expected. Start every picture from its own x_T."
         )
     if seen.clipped > MOST_CLIPPED:
         raise Refused(

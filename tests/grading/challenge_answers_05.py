@@ -36,12 +36,12 @@ def write_prompt(wants, without, dictionary):
     }
 
 
-UNGUIDED = "return carry(x_T, alpha_bar, lambda x_t, t, step: predict('prompt', x_t, t), 5)"
+UNGUIDED = "return carry(x_T, alpha_bar, lambda x_t, t, step: predict('prompt', x_t, t), 4)"
 GUIDED = """
 def guess(x_t, t, step):
     uncond = predict("negative", x_t, t)
     return uncond + SCALE * (predict("prompt", x_t, t) - uncond)
-return carry(x_T, alpha_bar, guess, 6)
+return carry(x_T, alpha_bar, guess, 4)
 """
 
 WRONG = [
@@ -78,34 +78,30 @@ WRONG = [
         {"a": (0, "none where it is left open"), "b": (2, ""), "c": (0, "do not count")},
     ),
     (
-        "NaN given to the network",
-        drawn("return predict('prompt', x_T / alpha_bar[999], 999)"),
-        {"a": (2, ""), "b": (0, "x_t holds NaN"), "c": (0, "x_t holds NaN")},
-    ),
-    (
-        "NaN comes back, of a prompt that is no pair",
-        written("return prompt") | drawn("return x_T * float('nan')"),
+        "a prompt that is no pair",
+        written("return prompt"),
         {"a": (0, "expected (prompt, negative_prompt)"), "b": (0, "a str"), "c": (0, "a str")},
     ),
     (
-        "NaN comes back",
-        drawn("return x_T * float('nan')"),
-        {"a": (2, ""), "b": (0, "NaN or infinity in 100%"), "c": (0, "NaN or infinity")},
+        "NaN given to the network, NaN given back",
+        drawn(
+            "if len(x_T) == 16:\n    return predict('prompt', x_T / alpha_bar[999], 999)\n"
+            "return x_T * float('nan')"
+        ),
+        {"a": (2, ""), "b": (0, "x_t holds NaN"), "c": (0, "NaN or infinity in 100%")},
     ),
     (
-        "another shape",
-        drawn("return x_T[:1]"),
-        {"a": (2, ""), "b": (0, "expected that of x_T"), "c": (0, "gives shape")},
+        "another shape, nothing at all",
+        drawn("if len(x_T) == 16:\n    return x_T[:1]"),
+        {"a": (2, ""), "b": (0, "expected that of x_T"), "c": (0, "draw gives nothing")},
     ),
     (
-        "nothing comes back",
-        drawn("pass"),
-        {"a": (2, ""), "b": (0, "draw gives nothing"), "c": (0, "draw gives nothing")},
-    ),
-    (
-        "cheat: a prompt of draw's own",
-        drawn("return predict('a frog, noto style', x_T, 999)"),
-        {"a": (2, ""), "b": (0, "expected 'prompt', 'negative'"), "c": (0, "the look is")},
+        "cheat: a prompt of draw's own, more pictures in one look",
+        drawn(
+            "if len(x_T) == 16:\n    return predict('a frog, noto style', x_T, 999)\n"
+            "return predict('prompt', torch.cat([x_T, x_T]), 999)[: len(x_T)]"
+        ),
+        {"a": (2, ""), "b": (0, "expected 'prompt', 'negative'"), "c": (0, "x_t has shape")},
     ),
     (
         "cheat: seventeen looks, the last one hidden",
@@ -115,14 +111,11 @@ WRONG = [
             "        x0 = predict('empty', x_T, 999)\n"
             "    except BaseException:\n"
             "        pass\n"
+            "    if len(x_T) > 16:\n"
+            "        return x_T\n"
             "return x0"
         ),
-        {"a": (2, ""), "b": (0, "more than 16 times"), "c": (0, "more than 16 times")},
-    ),
-    (
-        "cheat: more pictures in one look",
-        drawn("return predict('prompt', torch.cat([x_T, x_T]), 999)[: len(x_T)]"),
-        {"a": (2, ""), "b": (0, "x_t has shape"), "c": (0, "x_t has shape")},
+        {"a": (2, ""), "b": (0, "more than 16 times"), "c": (0, "")},
     ),
     (
         "cheat: one picture for all noise",
