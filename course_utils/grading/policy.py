@@ -123,7 +123,8 @@ def grade_of(attempts: Iterable[Attempt], policy: Policy) -> Grade:
     """The grade of one student for one challenge.
 
     A notebook that was graded again counts once, with its newest result; a failure of the grader
-    never replaces a result. The same bytes handed in again are as early as they first came.
+    never replaces a result, nor does a result without the sandbox one with it. The same bytes
+    handed in again are as early as they first came.
 
     Args:
         attempts: all of this student's for this challenge, oldest entry first; at least one.
@@ -136,7 +137,7 @@ def grade_of(attempts: Iterable[Attempt], policy: Policy) -> Grade:
     first: dict[str, datetime] = {}
     for attempt in attempts:
         known, when = newest.get(attempt.submission), parse_time(attempt.submitted)
-        if known is None or known.fault or not attempt.fault:
+        if known is None or _trust(attempt) >= _trust(known):
             newest[attempt.submission] = attempt
         first[attempt.submission] = min(when, first.get(attempt.submission, when))
     if not newest:
@@ -174,6 +175,10 @@ def grade_of(attempts: Iterable[Attempt], policy: Policy) -> Grade:
         submitted=submitted,
         submissions=len(newest),
     )
+
+
+def _trust(attempt: Attempt) -> int:
+    return 0 if attempt.fault else 1 + attempt.sandboxed
 
 
 def _behind(submitted: datetime, due: datetime | None) -> timedelta:

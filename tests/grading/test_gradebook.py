@@ -467,6 +467,14 @@ def test_a_notebook_that_was_graded_again_counts_once() -> None:
     assert graded(policy("last"), at(7.0, timedelta(hours=-1)), generous, strict).points == 4.0
 
 
+def test_a_result_without_the_sandbox_never_replaces_one_with_it() -> None:
+    safe = at(4.0, ZERO, "same")
+    unsafe = at(9.0, ZERO, "same", key="no sandbox", sandboxed=False)
+    for pair in itertools.permutations((safe, unsafe)):
+        assert graded(policy(), *pair).points == 4.0
+    assert graded(policy(), unsafe).points == 9.0
+
+
 def test_the_same_bytes_are_as_early_as_they_first_came() -> None:
     first, again = at(9.0, -timedelta(days=1), "same"), at(9.0, timedelta(days=5), "same")
     grade = graded(policy(percent_a_day=10), first, again)

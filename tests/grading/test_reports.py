@@ -288,6 +288,16 @@ def test_a_fault_asks_nothing_of_the_learner(tmp_path: Path) -> None:
     assert "0 of 10" not in text and "– of 10" in text and secret not in text
 
 
+def test_what_the_grader_noted_is_for_the_instructor_alone(tmp_path: Path) -> None:
+    import dataclasses
+
+    fault = attempt("ada", points=None, message="It will be graded again.")
+    noted = {**fault.record, "fault": "OSError: <b>no space</b> on /srv"}
+    written = write(tmp_path, dataclasses.replace(fault, record=noted))
+    assert noted["fault"] in Page(written.index.read_bytes()).text
+    assert "/srv" not in Page(written.students["ada"].read_bytes()).text
+
+
 def test_lateness_and_earlier_attempts_are_explained(tmp_path: Path) -> None:
     policy = Policy("last", {"99_made_up": DUE}, Late(percent_a_day=10))
     text = learner(

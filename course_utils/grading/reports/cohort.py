@@ -105,9 +105,7 @@ def _faults(grades: Sequence[Grade], links: Mapping[str, str]) -> Content:
             _student(grade.student, links),
             challenge_title(grade.challenge),
             "no grade" if grade.points is None else "has a grade from another submission",
-            tag(
-                "td", short(grade.attempt.message, 300) if grade.points is None else "", dir="auto"
-            ),
+            tag("td", _why(grade), dir="auto"),
         ]
         for grade in failed
     ]
@@ -118,6 +116,13 @@ def _faults(grades: Sequence[Grade], links: Mapping[str, str]) -> Content:
         table(["student", "challenge", "state", "what happened"], rows, "Failures of the grader"),
         class_="notice",
     )
+
+
+def _why(grade: Grade) -> str:
+    """What the grader noted for instructors, or else what the learner is told."""
+    if grade.points is not None:
+        return ""
+    return short(str(grade.attempt.record.get("fault") or grade.attempt.message), 300)
 
 
 def _unsandboxed(grades: Sequence[Grade]) -> Content:

@@ -198,7 +198,7 @@ def _history(grade: Grade, attempts: Sequence[Attempt]) -> Content:
         [
             moment(parse_time(attempt.submitted)),
             verdict_chip(attempt.verdict),
-            tag("td", points_words(attempt.points, attempt.most), class_="n"),
+            points_words(attempt.points, attempt.most),
             "counts" if attempt is grade.attempt or attempt == grade.attempt else "",
         ]
         for attempt in attempts

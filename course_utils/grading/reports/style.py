@@ -55,7 +55,8 @@ a { color: var(--accent); }
 .notes { margin: .3rem 0; padding-left: 1.2rem; }
 .wide { overflow-x: auto; margin: .8rem 0; }
 .wide:focus-visible { outline: 2px solid var(--accent); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9375rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9375rem;
+  overflow-wrap: break-word; }
 caption { text-align: left; padding-bottom: .4rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
   border-bottom: 1px solid var(--rule); }
@@ -66,7 +67,8 @@ td.n, th.n { text-align: right; padding-left: .8rem; white-space: nowrap; }
 .mistakes td.n { vertical-align: middle; padding: .3rem .9rem; min-width: 3.4rem;
   text-align: center; border: 1px solid var(--paper); }
 .mistakes thead th:nth-child(n+2) { text-align: center; padding: .3rem .5rem; max-width: 9rem; }
-.mistakes tbody th { max-width: 30rem; min-width: 14rem; padding: .4rem .8rem .4rem 0; }
+.mistakes tbody th { overflow-wrap: anywhere; max-width: 30rem; min-width: 14rem;
+  padding: .4rem .8rem .4rem 0; }
 .h0 { color: var(--grey); } .h1 { background: var(--h1); } .h2 { background: var(--h2); }
 .h3 { background: var(--h3); }
 .h4 { background: var(--h4); color: #ffffff; }
