@@ -191,7 +191,7 @@ class OtherProcess:
     def _exit_code(self) -> int | None:
         assert self.process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return self.process.wait(timeout=5)
+            return self.process.wait(timeout=0.5)  # it may live on and have closed its pipe
         return None
 
 

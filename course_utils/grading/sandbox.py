@@ -203,6 +203,7 @@ class Sandbox:
         if bwrap_version() >= (0, 8):
             found.append("--disable-userns")
         found += ["--cap-drop", "ALL", "--new-session", "--die-with-parent", "--hostname", "answer"]
+        found.append("--as-pid-1")  # bubblewrap's own first process would have none of the limits
         found += [*_system(), *_without([n for n in self.hidden if "." not in n])]
         for path in course_files(self.withheld):
             found += ["--ro-bind", str(PACKAGE / path), f"/course/course_utils/{path}"]

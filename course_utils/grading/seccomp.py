@@ -1,10 +1,10 @@
 """A filter of system calls for the sandbox, as the classic BPF program that the kernel loads.
 
 What no answer needs and what has been a way out of sandboxes is refused: further namespaces,
-mounts, debugging of other processes, keys, kernel modules, sockets other than Unix ones, and memory
-that no limit counts (memfd, System V, shared memory without a file, larger buffers of sockets).
-Everything else is allowed; the list is what container
-engines refuse too, and the namespaces do most of the work.
+mounts, debugging of other processes, outliving the parent, keys, kernel modules, sockets other than
+Unix ones, and memory that no limit counts (memfd, System V, shared memory without a file, larger
+buffers of sockets). Everything else is allowed; the list is what container engines refuse too, and
+the namespaces do most of the work.
 
 Sources: Linux, Documentation/userspace-api/seccomp_filter.rst; asm/unistd.h of both architectures.
 """
@@ -78,10 +78,11 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "vhangup": (153, 58),
 }
 CLONE, CLONE3, SOCKET = (56, 220), (435, 435), (41, 198)
-SOCKETPAIR, SETSOCKOPT, MMAP = (53, 199), (54, 208), (9, 222)
+SOCKETPAIR, SETSOCKOPT, MMAP, PRCTL = (53, 199), (54, 208), (9, 222), (157, 167)
 NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 AF_UNIX = 1
 SOL_SOCKET, SO_SNDBUF = 1, 7
+PR_SET_PDEATHSIG = 1
 MAP_SHARED, MAP_ANONYMOUS = 0x01, 0x20
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 X32 = 0x40000000  # set in the number of a call of x86's 32-bit-pointer interface
@@ -120,6 +121,13 @@ def program(machine: str | None = None) -> bytes | None:
         (_JUMP_EQUAL, 0, 4, CLONE[column]),
         _load_argument(0),
         (_JUMP_SET, 0, 1, NEW_NAMESPACES),
+        (_RETURN, 0, 0, _ERROR | errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    code += [
+        (_JUMP_EQUAL, 0, 4, PRCTL[column]),
+        _load_argument(0),
+        (_JUMP_EQUAL, 0, 1, PR_SET_PDEATHSIG),
         (_RETURN, 0, 0, _ERROR | errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
     ]
