@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 SIDE, COLUMNS = 64, 16  # of the sheet: pixels of a picture, pictures in a row
-QUALITY = 88  # of the sheet; it stays below 300 KB
+QUALITY = 93  # of the sheet; it stays below 300 KB
 KEPT = 64  # sets of pictures that a studio remembers, about 30 KB each
-MAX_COUNT, MAX_STEPS = 8, 50
+MAX_COUNT, MAX_STEPS, MAX_SEED = 8, 50, 2**31
 Report = Callable[..., object]
 # Pictures of a part whose name begins with "grid" in twos, in fours where there is room.
 GRID_CSS = """

@@ -18,6 +18,7 @@ from course_utils.widgets._base import View, prompt_notes
 from course_utils.widgets._drawings import (
     GRID_CSS,
     MAX_COUNT,
+    MAX_SEED,
     MAX_STEPS,
     Drawing,
     Recipe,
@@ -100,10 +101,11 @@ def numbers(scores: Scores) -> str:
 
 def measured(sweep: Sweep, scale: float) -> str:
     """The three metrics of the sweep at a scale, in one line."""
-    low, high = sweep.settings.scales[0], sweep.settings.scales[-1]
+    lines = {name: sweep.line(name) for name in METRICS}
+    low, high = lines["alignment"].scales[0], lines["alignment"].scales[-1]
     if not low <= scale <= high:
         return f"not measured at w = {scale:g}; the sweep goes from {low:g} to {high:g}"
-    at = {name: sweep.line(name).at(scale) for name in METRICS}
+    at = {name: line.at(scale) for name, line in lines.items()}
     return "; ".join(
         f"{name} {value:.{3 if name == 'diversity' else 2}f}" for name, value in at.items()
     )
@@ -365,7 +367,7 @@ def _nodes(scale: float, prompts: int) -> tuple[Any, ...]:
         chart(name, NAMES[name], "guidance scale w", unit, **look, **axis[name])
         for name, (unit, _) in METRICS.items()
     ]
-    seeds = {"low": 0, "high": 2**31, "value": GRID.seed}
+    seeds = {"low": 0, "high": MAX_SEED, "value": GRID.seed}
     return (
         bar(
             select("subject", "prompt", GRID_PROMPTS, GRID_PROMPTS[0]),

@@ -15,6 +15,7 @@ from course_utils.widgets._base import View, prompt_notes
 from course_utils.widgets._drawings import (
     GRID_CSS,
     MAX_COUNT,
+    MAX_SEED,
     MAX_STEPS,
     Drawing,
     Recipe,
@@ -155,10 +156,11 @@ class PromptLab(View):
     Args:
         a, b: the two prompts; by default "draw a cat" against a detailed one, drawn already.
         negative_a, negative_b: what each should not show.
+        seed, count, num_steps: first seed, pictures each, steps of the sampler.
         pipeline, judge: who draws and who looks; by default the course's own.
 
     Raises:
-        TypeError, ValueError: a prompt is no text.
+        TypeError, ValueError: a prompt is no text, or a number out of range.
     """
 
     label = "Prompt lab: the same seeds, two orders"
@@ -184,27 +186,35 @@ class PromptLab(View):
         b: str | None = None,
         negative_a: str = "",
         negative_b: str = "",
+        seed: int = 7,
+        count: int = 4,
+        num_steps: int = STEPS,
         pipeline: Pipeline | None = None,
         judge: Judge | None = None,
     ) -> None:
         from course_utils.pipeline import check_prompt
+        from course_utils.schedules import check_int
 
-        first = next(iter(EXAMPLES.values()))
-        given = (a, b, negative_a or None, negative_b or None) != (None,) * 4
-        pair = (
-            Recipe(check_prompt(first[0].prompt if a is None else a), check_prompt(negative_a)),
-            Recipe(check_prompt(first[1].prompt if b is None else b), check_prompt(negative_b)),
+        check_int("seed", seed, 0, MAX_SEED)
+        check_int("count", count, 1, MAX_COUNT)
+        check_int("num_steps", num_steps, 1, MAX_STEPS)
+        name, first = next(iter(EXAMPLES.items()))
+        texts = (first[0].prompt if a is None else a, first[1].prompt if b is None else b)
+        left = Recipe(check_prompt(texts[0]), check_prompt(negative_a), 2.5, seed, count, num_steps)
+        right = Recipe(
+            check_prompt(texts[1]), check_prompt(negative_b), 2.5, seed, count, num_steps
         )
+        pair = (left, right)
         own = pipeline is not None or judge is not None
         self._studio = Studio(pipeline, judge) if own else studio()
         self._shown: tuple[Drawing, Drawing] | None = None
-        super().__init__(*_nodes(*pair, example=OWN if given else next(iter(EXAMPLES))))
+        super().__init__(*_nodes(*pair, example=name if pair == first else OWN))
         self.on("example", self._choose)
         for side in SIDES:
             for name in ("prompt", "negative", "scale"):
                 self.on(f"{name}_{side}", self._edited)
         self.on("draw", self._draw)
-        if given or not self._find():
+        if not self._find():
             self._draw()
         else:
             self.busy(lambda *_: self._studio.pipeline, done=lambda _: self._words(), quiet=True)
@@ -332,9 +342,9 @@ def _nodes(a: Recipe, b: Recipe, example: str) -> tuple[Any, ...]:
     return (
         bar(
             select("example", "example", [*EXAMPLES, OWN], example),
-            number("seed", "first seed, for both", 0, 2**31, a.seed),
+            number("seed", "first seed, for both", 0, MAX_SEED, a.seed),
             number("count", "pictures each", 1, MAX_COUNT, a.count),
-            number("steps", "steps", 1, MAX_STEPS, STEPS),
+            number("steps", "steps", 1, MAX_STEPS, a.num_steps),
             button("draw", "Draw both", primary=True),
         ),
         row(_side("a", a), _side("b", b)),
