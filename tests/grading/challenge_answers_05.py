@@ -64,7 +64,7 @@ WRONG = [
     (
         "right words, guidance 1",
         drawn(UNGUIDED),
-        {"a": (2, "Full marks"), "b": (3, "Full marks"), "c": (0, "At least 0.45 gives 1")},
+        {"a": (2, "Full marks"), "b": (3, "Full marks"), "c": (0, "At least 0.5 gives 1")},
     ),
     (
         "guidance 15",
