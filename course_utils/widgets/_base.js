@@ -91,14 +91,23 @@ KINDS.slider = (part, view) => {
   };
 };
 
+/** Call `send(final)` while one types, and once with true at Enter or when the field is left. */
+function onTyping(input, send) {
+  let typed = false;
+  const settle = () => { if (typed) { typed = false; send(true); } };
+  input.addEventListener("input", () => { typed = true; send(false); });
+  input.addEventListener("change", settle);
+  input.addEventListener("keydown", (event) => { // in JupyterLab Enter brings no change event
+    if (event.key === "Enter" && !event.isComposing && input.tagName === "INPUT") settle();
+  });
+}
+
 KINDS.number = (part, view) => {
   const input = h("input", { type: "number", class: "sn-number" });
   const [el, label] = labelled(part, view, input);
-  const send = (final) => { if (input.value !== "") part.set(Number(input.value), final); };
-  input.addEventListener("input", () => send(false));
-  input.addEventListener("change", () => {
-    if (input.value === "") input.value = part.get().value;
-    send(true);
+  onTyping(input, (final) => {
+    if (final && input.value === "") input.value = part.get().value;
+    if (input.value !== "") part.set(Number(input.value), final);
   });
   return {
     el,
@@ -116,8 +125,7 @@ KINDS.text = (part, view) => {
   Object.assign(input, { dir: "auto", spellcheck: false, autocomplete: "off" });
   const [el, label] = labelled(part, view, input);
   el.classList.add("sn-wide");
-  input.addEventListener("input", () => part.set(clean(input.value), false));
-  input.addEventListener("change", () => part.set(clean(input.value), true));
+  onTyping(input, (final) => part.set(clean(input.value), final));
   return {
     el,
     update(state) {
