@@ -22,6 +22,7 @@ COMMANDS = (
     "next",
     "reset",
     "verify",
+    "demo",
     "grade",
     "release",
 )

@@ -246,6 +246,7 @@ class Shipped:
         self.made: dict[str, Any] = data["made"]
         self.scores: dict[Recipe, Scores] = {}
         self._first: dict[Recipe, int] = {}
+        self._cut: dict[Recipe, Drawing] = {}
         place = 0
         for one in data["drawings"]:
             recipe = Recipe(**one["recipe"])
@@ -265,12 +266,13 @@ class Shipped:
         """The drawing of a recipe, or None."""
         if recipe not in self.scores:
             return None
-        first = self._first[recipe]
-        pngs = []
-        for i in range(first, first + recipe.count):
-            left, top = i % COLUMNS * SIDE, i // COLUMNS * SIDE
-            pngs.append(_png(self._sheet.crop((left, top, left + SIDE, top + SIDE))))
-        return Drawing(recipe, tuple(pngs), self.scores[recipe])
+        if recipe not in self._cut:
+            pngs = []
+            for i in range(self._first[recipe], self._first[recipe] + recipe.count):
+                left, top = i % COLUMNS * SIDE, i // COLUMNS * SIDE
+                pngs.append(_png(self._sheet.crop((left, top, left + SIDE, top + SIDE))))
+            self._cut[recipe] = Drawing(recipe, tuple(pngs), self.scores[recipe])
+        return self._cut[recipe]
 
 
 @functools.cache
