@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import html
 import os
 import threading
 import time
@@ -57,6 +58,7 @@ HERE = Path(__file__).parent
 BASE_JS = (HERE / "_base.js").read_text(encoding="utf-8")
 BASE_CSS = (HERE / "_base.css").read_text(encoding="utf-8")
 MAX_UPLOAD = 64 * 2**20  # bytes of a file; a photograph of 49 megapixels has about 20 MiB
+SUMMARY = "<small>the view in words</small>"
 PATIENCE = 20.0  # seconds that a cell waits for the first computing, to keep its picture
 REPORT_EVERY = 0.08  # seconds between two messages on progress: a page shows no more
 # Hold this while a network that others share is changed, for instance has its layers hooked.
@@ -232,6 +234,15 @@ class View(anywidget.AnyWidget):
             data["image/png"] = base64.b64encode(self.fallback()).decode()
         return data, {"image/png": {"alt": words}} if still else {}
 
+    def _words(self) -> dict[str, Any]:
+        """The picture in words, folded, for pages without a kernel: not all of them read `alt`."""
+        words = html.escape(self.describe())
+        return {
+            "application/vnd.jupyter.widget-view+json": {"model_id": ""},
+            "text/html": f"<details><summary>{SUMMARY}</summary>{words}</details>",
+            "text/plain": "",
+        }
+
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return self._bundle(live=True, still=True)
 
@@ -243,6 +254,8 @@ class View(anywidget.AnyWidget):
         if in_page or not self.working:
             data, metadata = self._bundle(live=True, still=not in_page)
             display(data, metadata=metadata, raw=True)
+            if not in_page:
+                display(self._words(), raw=True)
             return
         display(self._bundle(live=True, still=False)[0], raw=True)
         try:
@@ -251,6 +264,7 @@ class View(anywidget.AnyWidget):
             return  # it goes on in its thread; the notebook then keeps the words alone
         data, metadata = self._bundle(live=False, still=True)
         display(data, metadata=metadata, raw=True)
+        display(self._words(), raw=True)
 
     # --- computing ---------------------------------------------------------------------------
 
@@ -298,9 +312,10 @@ class View(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Stop computing, forget the handlers, and take the view off the page."""
-        self._worker.close()
-        self._handlers.clear()
-        self._uploads.clear()
+        if "_worker" in self.__dict__:  # not where __init__ refused an argument
+            self._worker.close()
+            self._handlers.clear()
+            self._uploads.clear()
         super().close()
 
     # --- from the page -----------------------------------------------------------------------

@@ -82,7 +82,7 @@ def _line(part: Mapping[str, Any]) -> str:
     if part["kind"] == "note":
         return f"{part['label']}: {part['text']}" if part["text"] else ""
     if part["kind"] in {"slider", "number", "select", "text"}:
-        value = part.get("text") or part["value"]
+        value = part.get("text") or dict(part.get("options", ())).get(part["value"], part["value"])
         return f"{part['label']}: {value}"
     return ""
 
@@ -109,7 +109,7 @@ def _chart(part: Mapping[str, Any]) -> Image.Image:
     from PIL import Image
 
     width, height = part["width"], part["height"]
-    left, right, top, bottom = 52, width - 14, 34, height - 44
+    left, right, top, bottom = 52, width - 22, 34, height - 44
     image = Image.new("RGB", (width, height), PAPER)
     draw = _draw(image)
 

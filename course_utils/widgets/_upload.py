@@ -63,11 +63,13 @@ def read_upload(data: bytes, name: str = "the file", size: int = 64) -> Tensor:
         spread = max(float(np.ptp(values)), 1e-9)
         whole = Image.fromarray(((values - values.min()) * (255 / spread)).astype(np.uint8))
     whole = whole.convert("RGBA" if whole.has_transparency_data else "RGB")
-    square = ImageOps.fit(
-        whole,
-        (size, size),
-        Image.Resampling.LANCZOS if whole.width > size else Image.Resampling.BICUBIC,
-    )
+    side = min(whole.size)
+    left, top = (whole.width - side) // 2, (whole.height - side) // 2
+    square = whole.crop(
+        (left, top, left + side, top + side)
+    )  # first: what is cut off leaves no rim
+    method = Image.Resampling.LANCZOS if side > size else Image.Resampling.BICUBIC
+    square = square.resize((size, size), method)
     return from_pil(square)
 
 

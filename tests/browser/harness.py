@@ -31,9 +31,10 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 
-PATIENCE = 20_000  # milliseconds: a slow machine is no failure
+PATIENCE = 60_000  # milliseconds: a slow machine is no failure
 START = 120.0  # seconds for a server to answer
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -342,12 +343,11 @@ class View:
 
     def pixels(self, part: str, index: int = 0) -> np.ndarray:
         """What an <img> or <canvas> in a part shows: (H, W, 3) uint8, its own pixels."""
-        target = self.part(part).locator("img, canvas").nth(index)
-        data = target.evaluate(READ_PIXELS)
-        from PIL import Image
+        return read_pixels(self.part(part).locator("img, canvas").nth(index))
 
-        with Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))) as image:
-            return np.asarray(image.convert("RGB"))
+    def canvas_pixels(self, index: int = 0) -> np.ndarray:
+        """The same of canvas number `index`, where there are no parts: in the one-file page."""
+        return read_pixels(self.root.locator("canvas").nth(index))
 
     def expect_pixels_change(self, part: str, before: np.ndarray, index: int = 0) -> np.ndarray:
         """Wait until a picture differs from what it was; returns it."""
@@ -362,6 +362,13 @@ class View:
     def screenshot(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.root.screenshot(path=path)
+
+
+def read_pixels(target: Locator) -> np.ndarray:
+    """The pixels of an <img> or <canvas>, (H, W, 3) uint8."""
+    data = target.evaluate(READ_PIXELS)
+    with Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 # The promise waits until the picture is decoded; an element without one gives an empty picture.

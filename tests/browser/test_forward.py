@@ -177,6 +177,58 @@ def test_two_views_are_independent(notebook: Notebook, shown: View) -> None:
     shown.expect_text("noisy", "at t = 600")
 
 
+USAGE = """
+import gc, threading, psutil, ipywidgets
+gc.collect()
+widgets = len(ipywidgets.widgets.widget._instances)
+memory = psutil.Process().memory_info().rss // 2**10
+print(memory, len(gc.get_objects()), threading.active_count(), widgets)
+"""
+
+
+def usage(notebook: Notebook) -> list[int]:
+    """Of the kernel: memory in KiB, objects, threads, widgets. Of the page: elements, pictures."""
+    page = notebook.page.evaluate("() => [document.querySelectorAll('*').length, window.pictures]")
+    return [*map(int, notebook.python(USAGE).split()), *page]
+
+
+def test_200_moves_leave_nothing_behind(notebook: Notebook, shown: View) -> None:
+    """Each step of 200 key presses changes the picture; what must not grow is counted."""
+    notebook.page.evaluate(
+        """() => {
+            window.pictures = 0; // addresses that keep a picture in the page's memory
+            const make = URL.createObjectURL, drop = URL.revokeObjectURL;
+            URL.createObjectURL = (blob) => { window.pictures++; return make.call(URL, blob); };
+            URL.revokeObjectURL = (url) => { window.pictures--; drop.call(URL, url); };
+        }"""
+    )
+    slider = shown.control(T)
+
+    def press_keys(start: int, count: int) -> None:
+        shown.set_slider(T, start)
+        shown.expect_text("noisy", f"at t = {start}")
+        slider.focus()
+        for k in range(1, count + 1):
+            slider.press("ArrowRight")
+            shown.expect_text("noisy", f"at t = {start + k}")
+
+    press_keys(100, 30)
+    before = usage(notebook)
+    started = notebook.page.evaluate("() => performance.now()")
+    press_keys(200, 200)
+    seconds = (notebook.page.evaluate("() => performance.now()") - started) / 1000
+    after = usage(notebook)
+    names = ("kernel KiB", "objects", "threads", "widgets", "elements", "pictures")
+    print({name: (a, b) for name, a, b in zip(names, before, after, strict=True)})
+    print(f"{1000 * seconds / 200:.0f} ms from a key to the picture")
+    grown = [b - a for a, b in zip(before, after, strict=True)]
+    assert grown[0] < 6 * 1024, "200 noisy pictures as tensors would be 10 MiB"
+    assert grown[1] < 800, "an observer or message kept from each move would be more"
+    assert grown[2] <= 1 and grown[3] == 0
+    assert grown[4] < 100, "elements of the page: only those of this test's own new cell"
+    assert grown[5] == 0, "every picture gives its address back"
+
+
 def test_dark_and_narrow(notebook: Notebook, shown: View, tmp_path: Path) -> None:
     page = notebook.page
     light = shown.root.evaluate("(el) => getComputedStyle(el).backgroundColor")
