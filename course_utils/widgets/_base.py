@@ -32,6 +32,7 @@ are answered with `say(sentence, "warning")`. A part of your own: class attribut
 
 from __future__ import annotations
 
+import atexit
 import base64
 import functools
 import html
@@ -39,6 +40,7 @@ import os
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -234,7 +236,7 @@ class View(anywidget.AnyWidget):
             data["image/png"] = base64.b64encode(self.fallback()).decode()
         return data, {"image/png": {"alt": words}} if still else {}
 
-    def _words(self) -> dict[str, Any]:
+    def _in_words(self) -> dict[str, Any]:
         """The picture in words, folded, for pages without a kernel: not all of them read `alt`."""
         words = html.escape(self.describe())
         return {
@@ -255,7 +257,7 @@ class View(anywidget.AnyWidget):
             data, metadata = self._bundle(live=True, still=not in_page)
             display(data, metadata=metadata, raw=True)
             if not in_page:
-                display(self._words(), raw=True)
+                display(self._in_words(), raw=True)
             return
         display(self._bundle(live=True, still=False)[0], raw=True)
         try:
@@ -264,7 +266,7 @@ class View(anywidget.AnyWidget):
             return  # it goes on in its thread; the notebook then keeps the words alone
         data, metadata = self._bundle(live=False, still=True)
         display(data, metadata=metadata, raw=True)
-        display(self._words(), raw=True)
+        display(self._in_words(), raw=True)
 
     # --- computing ---------------------------------------------------------------------------
 
@@ -385,6 +387,16 @@ class _Job:
         self.quiet, self.cancelled = quiet, threading.Event()
 
 
+_workers: weakref.WeakSet[_Worker] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_workers() -> None:
+    """Let no thread compute while the interpreter ends: torch's threads would abort it."""
+    for worker in list(_workers):
+        worker.close()
+
+
 class _Worker:
     """One thread a view, started with its first work: runs the last job that was handed in."""
 
@@ -396,6 +408,7 @@ class _Worker:
         self._now: _Job | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        _workers.add(self)
 
     @property
     def working(self) -> bool:
