@@ -14,15 +14,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from course_utils.grading.sandbox import INSIDE, PACKAGE, PROCESSES, Sandbox, SandboxError
+from course_utils.grading import seccomp
+from course_utils.grading.sandbox import (
+    DEVICES,
+    FOLDER_MB,
+    INSIDE,
+    PACKAGE,
+    PROCESSES,
+    WITHHELD_ALWAYS,
+    Sandbox,
+    SandboxError,
+    packages,
+)
 
 SECONDS = 60.0
-MEGABYTES = 300  # that the probe may take, beside what Python takes by itself
+MEGABYTES = 100  # that the probe may take, beside what Python takes by itself
 
 # What runs in the sandbox. It prints one JSON object: what it tried, and what came of it; True
 # means that it got through.
 ATTEMPTS = r"""
-import ctypes, json, os, signal, socket, sys, time
+import ctypes, json, mmap, os, resource, signal, socket, sys, time
 given = json.loads(sys.argv[1])
 found = {}
 
@@ -33,6 +44,16 @@ def tries(name):
         except BaseException:
             found[name] = False
     return note
+
+def lacks(name):
+    def note(attempt):
+        try:
+            found[name] = not attempt()
+        except BaseException:
+            found[name] = True
+    return note
+
+libc = ctypes.CDLL(None, use_errno=True)
 
 @tries("reads a file of the grader")
 def _():
@@ -68,16 +89,67 @@ def _():
     with socket.create_connection(("127.0.0.1", given["port"]), timeout=2):
         return True
 
-@tries("keeps privileges")
+@lacks("keeps privileges")
 def _():
     status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
     least = all(int(status[name], 16) == 0 for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb"))
-    kept = os.getuid() == 0 or not least or status["NoNewPrivs"].strip() != "1"
-    return kept or os.getuid() != given["user"]
+    mapped = [int(word) for word in open("/proc/self/uid_map").read().split()]
+    nobody = os.getuid() == given["user"] == mapped[0] and mapped[2] == 1
+    return least and nobody and status["NoNewPrivs"].strip() == "1"
+
+@lacks("lives in the grader's namespaces")
+def _():
+    names = set(given["own"]) - {"time", "time_for_children"}  # bubblewrap has none of these
+    return all(os.readlink(f"/proc/self/ns/{name}") != given["own"][name] for name in names)
+
+@lacks("is in the grader's session, or not the first process of its own")
+def _():
+    return os.getpid() == os.getsid(0) == os.getpgid(0) == 1
+
+@lacks("outlives the grader")
+def _():
+    number = ctypes.c_int()
+    libc.prctl(2, ctypes.byref(number))  # PR_GET_PDEATHSIG
+    return number.value == signal.SIGKILL and (libc.prctl(1, 0) == -1 or not given["filtered"])
+
+@lacks("may call all of the kernel")
+def _():
+    status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
+    return status["Seccomp"].strip() == "2" or not given["filtered"]
+
+@lacks("has mounts that can be written and hold more than a little")
+def _():
+    for line in open("/proc/self/mountinfo"):
+        before, after = line.split(" - ")
+        point, options = before.split()[4:6]
+        kind = after.split()[0]
+        if "ro" in options.split(",") or kind == "proc" or not os.path.isdir(point):
+            continue
+        state = os.statvfs(point)
+        if kind != "tmpfs" or state.f_frsize * state.f_blocks > given["folder"]:
+            return False
+    return set(os.listdir("/dev")) <= {"fd", "shm", *given["devices"]}
+
+@lacks("has limits that are too high, or none")
+def _():
+    return all(
+        0 <= resource.getrlimit(getattr(resource, "RLIMIT_" + name.upper()))[1] <= most
+        for name, most in given["limits"].items()
+    )
+
+@tries("takes memory that nobody counts")
+def _():
+    if given["filtered"]:
+        mmap.mmap(-1, 4096)
+        return True
+
+@tries("sees packages that are withheld")
+def _():
+    return any(os.path.isdir(path) and os.listdir(path) for path in given["withheld"])
 
 @tries("makes a namespace of its own")
 def _():
-    return ctypes.CDLL(None, use_errno=True).unshare(0x10000000) == 0
+    return libc.unshare(0x10000000) == 0
 
 @tries("sees processes outside")
 def _():
@@ -108,7 +180,7 @@ def _():
 def _():
     held = []
     for _ in range(64):
-        held.append(bytearray(32 * 2**20))
+        held.append(mmap.mmap(-1, 32 * 2**20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     return True
 
 print(json.dumps(found))
@@ -143,6 +215,12 @@ def probe(sandbox: Sandbox | None = None) -> list[str]:
             "parent": os.getpid(),
             "processes": PROCESSES,
             "user": INSIDE,
+            "own": {path.name: os.readlink(path) for path in Path("/proc/self/ns").glob("*")},
+            "filtered": seccomp.program() is not None,
+            "folder": FOLDER_MB * 2**20,
+            "devices": DEVICES,
+            "limits": _hard(Sandbox.limits(sandbox, MEGABYTES)),
+            "withheld": [str(f / name) for f in packages() for name in WITHHELD_ALWAYS],
         }
         command = [sys.executable, "-I", "-B", "-c", ATTEMPTS, json.dumps(given)]
         process = sandbox.start(
@@ -165,6 +243,12 @@ def probe(sandbox: Sandbox | None = None) -> list[str]:
         said = " ".join(error.decode(errors="replace").split())[-300:]
         raise SandboxError(_why(said)) from None
     return [name for name, got_through in found.items() if got_through]
+
+
+def _hard(command: list[str]) -> dict[str, int]:
+    """The hard limits that a command sets."""
+    pairs = [word.removeprefix("--").split("=") for word in command if "=" in word]
+    return {name: int(value.split(":")[1]) for name, value in pairs}
 
 
 def _why(said: str) -> str:

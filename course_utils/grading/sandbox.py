@@ -148,7 +148,7 @@ def _folders(paths: Sequence[Path]) -> list[str]:
     return [word for folder in every for word in ("--dir", str(folder))]
 
 
-def _packages() -> list[Path]:
+def packages() -> list[Path]:
     """The folders that packages are installed in."""
     return [Path(path) for path in site.getsitepackages() if Path(path).is_dir()]
 
@@ -156,7 +156,7 @@ def _packages() -> list[Path]:
 def _without(names: Sequence[str]) -> list[str]:
     """bwrap's arguments that put nothing in the place of packages; the course's own is one."""
     arguments: list[str] = []
-    for folder in _packages():
+    for folder in packages():
         for name in ("course_utils", *names):
             if (folder / name).is_dir():
                 arguments += ["--tmpfs", str(folder / name), "--remount-ro", str(folder / name)]
@@ -262,7 +262,9 @@ class Sandbox:
         """For root: reach the paths as root, then become a user without rights."""
         if os.geteuid() != 0:
             return []
-        outer = [_tool("bwrap"), "--die-with-parent", *_system()]
+        # Of its own processes: a parent without rights may not end a child of another user when
+        # it dies itself, but whatever is in such a namespace ends with its first process.
+        outer = [_tool("bwrap"), "--unshare-pid", "--die-with-parent", *_system()]
         files = course_files(self.withheld)
         outer += _folders([PACKAGE / path for path in files])
         for path in files:
