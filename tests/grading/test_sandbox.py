@@ -259,7 +259,7 @@ def test_it_is_refused_on_other_systems(fresh: None, monkeypatch: pytest.MonkeyP
 def test_withheld_modules_are_not_there(sandboxed: None) -> None:
     challenge = find_challenge("01")
     assert challenge.withheld == ("course_utils.schedules",)
-    names = (*challenge.withheld, "diffusers", "transformers", "course_utils.predictions")
+    names = (*challenge.withheld, "diffusers", "transformers", "course_utils.files")
     source = (
         "import importlib, sys\n"
         f"for name in {names}:\n"
@@ -272,7 +272,7 @@ def test_withheld_modules_are_not_there(sandboxed: None) -> None:
         "no course_utils.schedules",
         "no diffusers",
         "no transformers",
-        "course_utils.predictions",
+        "course_utils.files",
     ]
 
 
