@@ -114,16 +114,18 @@ def reference(
     negative_prompts: Sequence[str],
     **others: Any,
 ) -> Tensor:
-    """Away from the negative prompt where the style is decided, towards the prompt until late."""
-    away = torch.tensor([6.0 if text else 0.0 for text in negative_prompts]).view(-1, 1, 1, 1)
+    """Away from the negative prompt by a push of one size, towards the prompt until late."""
+    avoid = torch.tensor([len(text) > 0 for text in negative_prompts]).view(-1, 1, 1, 1)
 
     def guess(x_t: Tensor, t: int, step: int) -> Tensor:
         cond = predict("prompt", x_t, t)
         found = cond
         if 2 <= step < 7:
             found = found + (cond - predict("empty", x_t, t))
-        if 2 <= step < 5 and bool(away.any()):
-            found = found + away * (cond - predict("negative", x_t, t))
+        if 2 <= step < 5 and bool(avoid.any()):
+            push = cond - predict("negative", x_t, t)
+            size = push.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+            found = found + 1.2 * avoid * push / size.clamp(min=0.04)
         return found
 
     return carry(x_T, alpha_bar, guess)
@@ -165,7 +167,7 @@ def _contestants(
 CONTESTANTS: Mapping[str, Functions] = _contestants(
     [
         (
-            "reference: the whole order as negative, pushed hard at steps 2 to 4",
+            "reference: whole order as negative, a push of one size at steps 2 to 4",
             in_captions,
             reference,
         ),
@@ -180,6 +182,7 @@ CONTESTANTS: Mapping[str, Functions] = _contestants(
         ("short negative, guidance 15", short_negative, guided(15)),
         ("whole order as negative, guidance 2.5", in_captions, guided(2.5)),
         ("whole order as negative, guidance 4 at steps 2 to 4", in_captions, guided(4, 8, 2, 5)),
+        ("whole order as negative, guidance 7 at steps 2 to 4", in_captions, guided(7, 8, 2, 5)),
         ("whole order as negative, guidance 15", in_captions, guided(15)),
         ("a style by name where it is open, guidance 2.5", style_by_name, guided(2.5)),
         ("reference that starts from 0, not from x_T", in_captions, without_noise),

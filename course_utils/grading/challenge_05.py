@@ -328,12 +328,10 @@ def open_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
     """Part c: things that get one style by themselves, on a background, in any style but that."""
     from course_utils.data.captions import BACKGROUNDS
 
+    colours = [*random.permutation(list(BACKGROUNDS)), *random.choice(list(BACKGROUNDS), 2)]
     return [
-        said(
-            Order(str(thing), background=str(random.choice(list(BACKGROUNDS))), no_styles=(PULL,)),
-            random,
-        )
-        for thing in random.permutation(PULLED)
+        said(Order(str(thing), background=str(colour), no_styles=(PULL,)), random)
+        for thing, colour in zip(random.permutation(PULLED), colours, strict=False)
     ]
 
 
@@ -688,7 +686,8 @@ CHALLENGE = Challenge(
             advice="At scale 1 a negative prompt does nothing. Ask what else differs between your "
             "two prompts: a push goes along all of the difference, so what both say cancels. Then "
             "ask at which steps the style is decided, push hard there, and leave the others alone. "
-            "If the thing gets lost, lead back to the prompt from the empty look.",
+            "If the thing gets lost in some pictures and the style stays in others, look how large "
+            "the difference is in each, and lead back to the prompt from the empty look.",
             oracles=predict_oracle,
             limits=DRAW_LIMITS,
             then=(drawing(OPEN_SEEDS, 2),),

@@ -136,7 +136,7 @@ WRONG = [
 
 RIGHT = [
     (
-        "a push of one size, in the look without words' place",
+        "a scale of its own for each picture, from the difference of the looks",
         written(
             "if not avoid['style'] + avoid['background']:\n"
             "    return prompt, ''\n"
@@ -145,16 +145,18 @@ RIGHT = [
             "    avoid['background'] or want['background'])"
         )
         | drawn(
-            "some = torch.tensor([len(text) > 0 for text in negative_prompts]).view(-1, 1, 1, 1)\n"
             "def guess(x_t, t, step):\n"
             "    cond = predict('prompt', x_t, t)\n"
-            "    if not 2 <= step < 7:\n"
-            "        return cond\n"
-            "    if step > 4 or not some.any():\n"
+            "    if 2 <= step <= 4:\n"
+            "        uncond = predict('negative', x_t, t)\n"
+            "        far = (cond - uncond).flatten(1).norm(dim=1) / 16\n"
+            "        scale = 1 + (1.1 / far).clamp(max=12.0)\n"
+            "        scale = scale * torch.tensor([float(bool(n)) for n in negative_prompts])\n"
+            "        scale = scale.clamp(min=2.0).view(-1, 1, 1, 1)\n"
+            "        return uncond + scale * (cond - uncond)\n"
+            "    if 5 <= step <= 6:\n"
             "        return 2 * cond - predict('empty', x_t, t)\n"
-            "    push = cond - predict('negative', x_t, t)\n"
-            "    size = push.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()\n"
-            "    return cond + some * 0.8 * push / size.clamp(min=0.04)\n"
+            "    return cond\n"
             "return carry(x_T, alpha_bar, guess)"
         ),
     ),
