@@ -22,7 +22,10 @@ from pathlib import Path, PurePosixPath
 from course_utils.grading.challenge import NAMES, Challenge, find_challenge
 from course_utils.grading.notebooks import MOST_BYTES
 
-MOST_ENTRIES = 20_000  # of a zip
+MOST_ENTRIES = 20_000  # of a zip of the whole class
+MOST_OWN = 50  # of a zip in a folder, which is one student's
+MOST_LETTERS = 200  # of a name
+JOINERS = "\u200c\u200d"  # invisible, and part of names and of emoji
 IGNORED = {"__MACOSX", ".ipynb_checkpoints", ".DS_Store"}
 SUFFIX = ".ipynb"
 
@@ -91,7 +94,7 @@ def find_submissions(
 
 
 def _in_folder(folder: Path, challenge: str | None) -> Iterator[Submission | Ignored]:
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder):  # links to folders are not followed
         folders[:] = sorted(name for name in folders if name not in IGNORED)
         for name in sorted(files):
             path = Path(root, name)
@@ -101,36 +104,41 @@ def _in_folder(folder: Path, challenge: str | None) -> Iterator[Submission | Ign
             try:
                 status = path.lstat()
                 if not stat.S_ISREG(status.st_mode):
-                    yield Ignored(str(where), "is a link or no plain file")
+                    yield Ignored(shown(where), "is a link or no plain file")
                     continue
                 if path.suffix.lower() == ".zip":
                     student = where.parts[0] if len(where.parts) > 1 else None
                     if zipfile.is_zipfile(path):
-                        yield from _in_zip(path, student or path.stem, challenge)
+                        yield from _in_zip(path, student or path.stem, challenge, shown(where))
                     else:
-                        yield Ignored(str(where), "is no zip, whatever its name says")
+                        yield Ignored(shown(where), "is no zip, whatever its name says")
                     continue
                 with path.open("rb") as file:
                     data = file.read(MOST_BYTES + 1)
             except OSError as error:
-                yield Ignored(str(where), f"can't be read: {error.strerror}")
+                yield Ignored(shown(where), f"can't be read: {error.strerror}")
                 continue
             moment = datetime.fromtimestamp(status.st_mtime, UTC)
             yield _submission(PurePosixPath(where.as_posix()), data, moment, None, challenge)
 
 
 def _in_zip(
-    path: Path, student: str | None, challenge: str | None
+    path: Path, student: str | None, challenge: str | None, name: str = ""
 ) -> Iterator[Submission | Ignored]:
+    name = name or shown(path.name)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             if len(entries) > MOST_ENTRIES:
-                yield Ignored(path.name, f"has {len(entries):,} entries; at most {MOST_ENTRIES:,}")
+                yield Ignored(name, f"has {len(entries):,} entries; at most {MOST_ENTRIES:,}")
+                return
+            count = sum(entry.filename.lower().endswith(SUFFIX) for entry in entries)
+            if student is not None and count > MOST_OWN:
+                yield Ignored(name, f"has {count:,} notebooks of one student; at most {MOST_OWN}")
                 return
             for entry in sorted(entries, key=lambda each: each.filename):
                 where = PurePosixPath(entry.filename.replace("\\", "/"))
-                source = f"{path.name}:{entry.filename}"
+                source = shown(f"{name}:{entry.filename}")
                 if entry.is_dir() or where.suffix.lower() != SUFFIX or IGNORED & set(where.parts):
                     continue
                 if stat.S_ISLNK(entry.external_attr >> 16):
@@ -142,25 +150,16 @@ def _in_zip(
                 try:
                     with archive.open(entry) as file:
                         data = file.read(MOST_BYTES + 1)
-                except (
-                    zipfile.BadZipFile,
-                    RuntimeError,
-                    NotImplementedError,
-                    OSError,
-                    EOFError,
-                ) as e:
-                    yield Ignored(source, f"can't be read: {' '.join(str(e).split())}")
-                    continue
-                except Exception as e:  # a decompressor's own errors
-                    yield Ignored(source, f"is damaged ({type(e).__name__})")
+                except Exception as error:  # its own, and each decompressor has others
+                    yield Ignored(source, f"can't be read: {shown(error)}")
                     continue
                 try:
                     moment = datetime(*entry.date_time).astimezone(UTC)
                 except (ValueError, OverflowError):
                     moment = datetime.fromtimestamp(path.stat().st_mtime, UTC)
                 yield _submission(where, data, moment, student, challenge, source)
-    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
-        yield Ignored(path.name, f"is a damaged zip: {' '.join(str(error).split())}")
+    except Exception as error:  # names that can't be decoded, numbers that make no sense
+        yield Ignored(name, f"is a damaged zip: {shown(error)}")
 
 
 def _submission(
@@ -175,7 +174,7 @@ def _submission(
     if student is None:
         student = where.parts[0] if len(where.parts) > 1 else before or where.stem
     number = challenge or named or challenge_of(data)
-    return Submission(clean(student), number, source or str(where), data, moment)
+    return Submission(clean(student), number, source or shown(where), data, moment)
 
 
 def split_name(stem: str) -> tuple[str | None, str]:
@@ -219,7 +218,17 @@ def every_challenge() -> list[Challenge]:
 
 
 def clean(name: str) -> str:
-    """A student's name without what can't be shown; never empty."""
-    text = unicodedata.normalize("NFC", name)
-    text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cs", "Cn", "Co"))
-    return " ".join(text.split())[:200] or "(no name)"
+    """A student's name as it can be shown; never empty, and other names stay other names."""
+    text = shown(unicodedata.normalize("NFC", name))
+    if len(text) > MOST_LETTERS:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        text = f"{text[:MOST_LETTERS]}~{digest}"
+    return text or "(no name)"
+
+
+def shown(text: object) -> str:
+    """Text for a terminal or a page: what can't be seen there is written as an escape."""
+    return "".join(
+        c if c.isprintable() or c in JOINERS else c.encode("unicode_escape").decode()
+        for c in " ".join(str(text).split())
+    )
