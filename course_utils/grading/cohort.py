@@ -168,7 +168,11 @@ def _wanted(
         if order.challenge not in keys:
             from course_utils.grading.challenge import find_challenge
 
-            names[order.challenge] = find_challenge(order.challenge).name
+            try:
+                names[order.challenge] = find_challenge(order.challenge).name
+            except ValueError as error:
+                tally.ignored.append(Ignored(found.source, f"is not graded: {error}"))
+                continue
             keys[order.challenge] = conditions(order)["key"]
         name, key = names[order.challenge], keys[order.challenge]
         same = (order.student, name, order.submission)
@@ -239,14 +243,19 @@ def _on_this_machine(
     more = True
     try:
         while more or running:
-            while more and len(running) < 2 * settings.jobs:
+            broken = False
+            while more and not broken and len(running) < 2 * settings.jobs:
                 order = next(orders, None)
                 if order is None:
                     more = False
-                else:
+                    continue
+                try:
                     running[pool.submit(grader, order)] = order
+                except BrokenProcessPool:  # a process has died since the last look
+                    broken = True
+                    suspects.append(order)
             done, _ = wait(running, PATIENCE_SECONDS, return_when=FIRST_COMPLETED)
-            broken = not done and bool(running)
+            broken = broken or (not done and bool(running))
             for future in done:
                 order = running.pop(future)
                 try:
@@ -279,6 +288,8 @@ def _alone(order: Order, settings: Settings, grader: Callable[[Order], Attempt])
             why = "the grader's process ended, more than once"
         except TimeoutError:
             why = f"the grader did not come back within {PATIENCE_SECONDS:g} s"
+        except Exception as error:  # the attempt could not be sent back
+            return faulty(order, f"{type(error).__name__}: {error}"[:1000])
         finally:
             _end_pool(pool)
     return faulty(order, why)
