@@ -39,7 +39,7 @@ WORDS_BANDS = (Band(1.0, 2, "every word"), Band(0.9, 1, "nearly"))
 NAMED_BANDS = (Band(0.8, 3, "as ordered"), Band(0.7, 2, "nearly"), Band(0.6, 1, "in part"))
 AVOIDED_BANDS = (Band(0.75, 5, "avoided"), Band(0.66, 3, "mostly"), Band(0.5, 1, "in part"))
 PASS_POINTS = 7
-MOST_CLIPPED = 0.06  # share of channel values at 0 or 255 above that of the artists' pictures
+MOST_CLIPPED = {"b": 0.06, "c": 0.03}  # share of values at 0 or 255 above the artists' pictures
 MOST_COPIES = 0.95  # share of pictures that may be near copies of a data-set picture
 LEAST_DIVERSITY = 0.008  # deviation of a pixel between the pictures of one order
 
@@ -413,8 +413,15 @@ class Seen:
     copies: float
 
 
-def look_at(value: Any, given: Mapping[str, Any], seeds: int) -> Seen:
-    """Decode latents and look at the pictures; refuse what is no answer to the orders."""
+def look_at(value: Any, given: Mapping[str, Any], seeds: int, most: float) -> Seen:
+    """Decode latents and look at the pictures; refuse what is no answer to the orders.
+
+    Args:
+        value: what `draw` gave.
+        given: to `draw`.
+        seeds: pictures of each order, which stand side by side.
+        most: of `MOST_CLIPPED`.
+    """
     from course_utils.data.captions import BACKGROUNDS, STYLES
     from course_utils.evaluation import metrics
     from course_utils.evaluation.measure import measure
@@ -450,11 +457,11 @@ def look_at(value: Any, given: Mapping[str, Any], seeds: int) -> Seen:
         diversity=float(metrics.pixel_diversity(pixels.unflatten(0, (-1, seeds))).mean()),
         copies=float(values["near_copy"].float().mean()),
     )
-    _refuse(seen, len(pixels))
+    _refuse(seen, len(pixels), most)
     return seen
 
 
-def _refuse(seen: Seen, count: int) -> None:
+def _refuse(seen: Seen, count: int, most: float) -> None:
     if seen.diversity < LEAST_DIVERSITY:
         raise Refused(
             "The pictures of one order are all but the same, though each has noise of its own in "
@@ -468,22 +475,22 @@ def _refuse(seen: Seen, count: int) -> None:
             "of x_T and predict.",
             tampering=True,
         )
-    if seen.clipped > MOST_CLIPPED:
+    if seen.clipped > most:
         raise Refused(
             "The pictures are oversaturated: the share of their colour values that are as dark or "
             f"as bright as can be lies {seen.clipped:.1%} above that of the artists' own pictures, "
-            f"and at most {MOST_CLIPPED:.0%} is expected. A push that is too strong, or that goes "
+            f"and at most {most:.0%} is expected. A push that is too strong, or that goes "
             "on to the last steps, does that."
         )
 
 
-def _told(seen: Seen, style: str) -> str:
+def _told(seen: Seen, style: str, most: float) -> str:
     count = len(seen.thing)
     return (
         f"Of {count} pictures {_share(seen.thing):.0%} show the right thing, "
         f"{_share(seen.background):.0%} the right background, {_share(seen.style):.0%} {style}. "
         "The share of colour values at the end of the scale lies "
-        f"{seen.clipped:+.1%} off the artists' (at most {MOST_CLIPPED:+.0%}), saturation "
+        f"{seen.clipped:+.1%} off the artists' (at most {most:+.0%}), saturation "
         f"{seen.saturation:+.2f}; pictures of one order differ by {seen.diversity:.2g} a pixel (at "
         f"least {LEAST_DIVERSITY:g})."
     )
@@ -507,15 +514,15 @@ def _details(seen: Seen) -> dict[str, float]:
 
 def measure_named(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     """Part b: the share of things, styles and backgrounds that are as ordered."""
-    seen = look_at(outputs[-1], inputs[-1], NAMED_SEEDS)
+    seen = look_at(outputs[-1], inputs[-1], NAMED_SEEDS, MOST_CLIPPED["b"])
     value = float(np.mean([_share(x) for x in (seen.thing, seen.style, seen.background)]))
-    return Measurement(value, (_told(seen, "the right style"),), _details(seen))
+    return Measurement(value, (_told(seen, "the right style", MOST_CLIPPED["b"]),), _details(seen))
 
 
 def measure_open(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     """Part c: the share of pictures of the right thing and background, in a style allowed."""
     given = inputs[-1]
-    seen = look_at(outputs[-1], given, OPEN_SEEDS)
+    seen = look_at(outputs[-1], given, OPEN_SEEDS, MOST_CLIPPED["c"])
     left_open = torch.tensor(
         [
             not understood(prompt, order["thing"]).styles
@@ -523,7 +530,7 @@ def measure_open(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
         ]
     )
     good = seen.thing & seen.style & seen.background & left_open
-    notes = [_told(seen, "a style that is not ruled out")]
+    notes = [_told(seen, "a style that is not ruled out", MOST_CLIPPED["c"])]
     if not bool(left_open.all()):
         notes.append(
             f"The customer leaves the style open but for what is ruled out, and the prompts of "

@@ -36,12 +36,13 @@ def write_prompt(wants, without, dictionary):
     }
 
 
-UNGUIDED = "return carry(x_T, alpha_bar, lambda x_t, t, step: predict('prompt', x_t, t), 4)"
+ONE_LOOK = "return predict('prompt', x_T, 999)"
+UNGUIDED = "return carry(x_T, alpha_bar, lambda x_t, t, step: predict('prompt', x_t, t), 3)"
 GUIDED = """
 def guess(x_t, t, step):
     uncond = predict("negative", x_t, t)
     return uncond + SCALE * (predict("prompt", x_t, t) - uncond)
-return carry(x_T, alpha_bar, guess, 4)
+return carry(x_T, alpha_bar, guess, 3)
 """
 
 WRONG = [
@@ -52,14 +53,14 @@ WRONG = [
     ),
     (
         "the customer's own words",
-        written("return ', '.join(wants), ', '.join(without)") | drawn(UNGUIDED),
+        written("return ', '.join(wants), ', '.join(without)") | drawn(ONE_LOOK),
         {"a": (0, "no word that no caption holds (30"), "b": (0, "right thing"), "c": (0, "")},
     ),
     (
         "the thing alone, all complaints in the prompt",
         written("return caption(want['thing'], [], []) + ', no ' + ' '.join(without), ''")
-        | drawn("return predict('prompt', x_T, 999)"),
-        {"a": (0, "what is ruled out"), "b": (0, ""), "c": (0, "")},
+        | drawn("pass"),
+        {"a": (0, "what is ruled out"), "b": (0, "gives nothing"), "c": (0, "")},
     ),
     (
         "right words, guidance 1",
@@ -74,8 +75,8 @@ WRONG = [
     (
         "another style by name",
         written("return caption(want['thing'], ['noto'], want['background']), ''")
-        | drawn(UNGUIDED),
-        {"a": (0, "none where it is left open"), "b": (2, ""), "c": (0, "do not count")},
+        | drawn(ONE_LOOK),
+        {"a": (0, "none where it is left open"), "b": (3, ""), "c": (0, "do not count")},
     ),
     (
         "a prompt that is no pair",
@@ -161,7 +162,7 @@ RIGHT = [
         ),
     ),
     (
-        "captions in another order, strong guidance in the middle",
+        "captions in another order, a push by its mean size",
         {
             "write-prompt": """
 def write_prompt(wants, without, dictionary):
@@ -180,10 +181,11 @@ def write_prompt(wants, without, dictionary):
         | drawn(
             "def guess(x_t, t, step):\n"
             "    cond = predict('prompt', x_t, t)\n"
-            "    strong = any(negative_prompts)\n"
             "    if step in (2, 3, 4):\n"
-            "        uncond = predict('negative', x_t, t)\n"
-            "        cond = uncond + (7.0 if strong else 2.0) * (cond - uncond)\n"
+            "        away = cond - predict('negative', x_t, t)\n"
+            "        size = away.abs().mean(dim=(1, 2, 3), keepdim=True) + 0.02\n"
+            "        for i, text in enumerate(negative_prompts):\n"
+            "            cond[i] += away[i] * (0.75 / size[i] if text else 1)\n"
             "    elif step in (5, 6):\n"
             "        cond = 2 * cond - predict('empty', x_t, t)\n"
             "    return cond\n"
