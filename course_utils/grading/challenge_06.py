@@ -309,7 +309,6 @@ def _judged(part: str, inputs: Inputs, outputs: Sequence[Any], object_among: int
     asked = torch.from_numpy(given["_asked"])
     measured = measure(gallery(), pixels, asked)
     original = gallery().render_pairs(asked[:, :2], asked[:, 2])
-    real = measure(gallery(), original, asked)
     _refuse_copies(part, measured)
     _nothing_foreign(given)
     clipped = float((measured.values["clipped"] - metrics.clipped_share(original)).mean())
@@ -327,7 +326,8 @@ def _judged(part: str, inputs: Inputs, outputs: Sequence[Any], object_among: int
             f"at most {MOST_CLIPPED:.0%} is expected. Look at the guidance scale that is in force, "
             "and at the size of the latents that decode is given."
         )
-    shares, ceiling = _shares(measured, object_among), _shares(real, object_among)
+    shares = _shares(measured, object_among)
+    ceiling = _shares(measure(gallery(), original, asked), object_among)
     among = "" if object_among == 1 else f" among the first {object_among} guesses"
     notes = [
         f"Of {len(pixels)} pictures {shares['object']:.0%} show the right object{among}, "

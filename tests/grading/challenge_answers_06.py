@@ -147,8 +147,8 @@ WRONG = [
     ),
     (
         "fresh noise",
-        drawing("x_T = torch.randn(x_T.shape)\nreturn decode(x_T / scaling_factor)"),
-        {"d": (0, "neither x_T nor"), "e": (0, "neither x_T"), "f": (0, "neither x_T")},
+        drawing(TWELVE + "return decode(torch.randn(x_T.shape) / scaling_factor)"),
+        {"d": NOT_WRITTEN, "e": (0, "neither x_T nor")},
     ),
     (
         "cheat: one picture for all noise",
