@@ -14,6 +14,13 @@ from typing import Any
 NOTEBOOK = Path(__file__).resolve().parents[1] / "widgets" / "demo.ipynb"
 HOST = "127.0.0.1"  # this machine alone
 PORT = 8866
+TEMPLATES = NOTEBOOK.parent / "page"  # holds voila/templates/course
+# Of JupyterLab only what draws widgets; others may not fit into this page.
+EXTENSIONS = (
+    "anywidget",
+    "@jupyter-widgets/jupyterlab-manager",
+    "@voila-dashboards/widgets-manager8",
+)
 NAMES = ("player", "forward", "guidance", "latents", "prompts", "attention", "architecture")
 
 
@@ -67,7 +74,9 @@ def command(port: int, args: argparse.Namespace) -> list[str]:
         f"--Voila.ip={HOST}",
         "--Voila.port_retries=0",
         "--show_tracebacks=True",  # an exception is shown, not swallowed
-        "--Voila.log_level=WARN",
+        "--Voila.log_level=ERROR",
+        "--template=course",
+        *(f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS),
     ]
     if args.dark:
         found.append("--theme=dark")
@@ -80,7 +89,12 @@ def environment(args: argparse.Namespace) -> dict[str, str]:
     """Of the server and its kernels: they find this course, and the view to open first."""
     root = str(NOTEBOOK.parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    found = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    data = [str(TEMPLATES), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+    found = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "JUPYTER_PATH": os.pathsep.join(data),
+    }
     if args.view:
         found["COURSE_DEMO_VIEW"] = args.view
     return found

@@ -78,6 +78,9 @@ KINDS.tabs = (part, view) => {
 };
 """
     css = """
+.sn-view:has(.sn-tabs) { border: 0; padding-bottom: 0; }
+.sn-view:has(.sn-tabs) .sn-foot { min-height: 0; }
+.sn-view:has(.sn-tabs) .sn-title { font-size: 22px; }
 .sn-view .sn-tabs { display: flex; flex-wrap: wrap; gap: 4px 8px; }
 .sn-view .sn-tab {
   font: inherit; padding: 6px 14px; min-height: 36px; cursor: pointer; color: var(--sn-ink);
@@ -98,10 +101,10 @@ KINDS.tabs = (part, view) => {
         self._made: dict[str, View] = {}
         options = [[name, words] for name, (words, _) in VIEWS.items()]
         super().__init__(custom("tabs", "tab", "views", options=options, value=first))
-        self.on("tab", self.open)
-        self.open(first)
+        self.on("tab", self.choose)
+        self.choose(first)
 
-    def open(self, name: str) -> None:
+    def choose(self, name: str) -> None:
         """Show a view, made now if it was not shown before.
 
         Raises:
@@ -140,4 +143,6 @@ def page(first: str | None = None) -> ipywidgets.VBox:
     import ipywidgets
 
     tabs = Tabs(first or os.environ.get(FIRST) or next(iter(VIEWS)))
-    return ipywidgets.VBox([tabs, tabs.stage])
+    whole = ipywidgets.VBox([tabs, tabs.stage])
+    whole.add_class("sn-demo")
+    return whole
