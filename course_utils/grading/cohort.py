@@ -358,7 +358,7 @@ def _on_a_cluster(
             return future
 
         first = [future for _ in range(room) if (future := submit()) is not None]
-        completed = as_completed(first)
+        completed = as_completed(first, loop=client.loop)
         for future in completed:
             order = running.pop(future.key)
             if future.status == "finished":
