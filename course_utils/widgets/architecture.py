@@ -132,6 +132,7 @@ class ArchitectureMap(View):
         check_int("num_steps", num_steps, 1, MOST_STEPS)
         self._pipeline, self._lessons = pipeline, lessons
         self._trace: Trace | None = None
+        self._runs = 0  # how often something was asked to run
         self._part = "text"  # the one whose output is shown
         self._sizes: dict[str, tuple[int, ...]] = dict(SIZES)
         super().__init__(
@@ -190,8 +191,10 @@ class ArchitectureMap(View):
             self._show()
 
         def stopped() -> None:
-            self.say("Stopped. Click a part to run it.")
+            if number == self._runs:  # otherwise something else runs instead
+                self.say("Stopped. Click a part to run it.")
 
+        self._runs = number = self._runs + 1
         self.busy(work, done=done, stopped=stopped, text="reading the model")
 
     def _asked(self) -> tuple[str, int, int]:

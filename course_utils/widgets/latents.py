@@ -341,6 +341,8 @@ def _numbers(edits: Any) -> str:
         words.append(f"channel{'s' * (len(edits.swapped) > 1)} {which} from B")
     if edits.share:
         words.append(f"{edits.share:.0%} of B mixed in")
+    if edits.bits is not None:
+        words.append(f"every number rounded to one of {2**edits.bits} levels")
     return ("; ".join(words) or "nothing: these are the latents of A") + "."
 
 
