@@ -89,7 +89,8 @@ function makePlayer(host, moved = () => {}) {
       target.caption.textContent = last ? "nothing left to predict" : "";
       target.canvas.setAttribute("aria-label",
         last ? "nothing: the picture is finished" : `prediction of ${target.name}, at ${words}`);
-      if (!last) tile(target, which * count + index);
+      if (last) target.canvas.width = meta.width; // which empties it
+      else tile(target, which * count + index);
     }
   }
   function stop() {

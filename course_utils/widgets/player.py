@@ -41,22 +41,23 @@ KINDS.player = (part, view) => {
     image.onload = () => { use(image); URL.revokeObjectURL(url); };
     image.src = url;
   };
-  let wanted = 0; // a sheet that is decoded late must not replace a newer one
+  let asked = 0, there = 0; // a picture that is decoded late does not replace a newer one
+  const first = (mine) => (mine > there ? ((there = mine), true) : false);
   return {
     el,
     update(state, before) {
       if (state.sheet && state.sheet !== before.sheet) {
-        const mine = ++wanted;
+        const mine = ++asked;
         load(state.sheet, (image) => {
-          if (mine === wanted) player.load(state.meta, image, part.get().value);
+          if (first(mine)) player.load(state.meta, image, part.get().value);
         });
       } else if (state.preview && state.preview !== before.preview) {
-        const mine = ++wanted;
+        const mine = ++asked;
         load(state.preview, (image) => {
-          if (mine === wanted) player.preview(image, state.words);
+          if (first(mine)) player.preview(image, state.words);
         });
       } else if (!state.preview && before.preview) {
-        wanted++;
+        there = ++asked;
         player.back();
       }
     },

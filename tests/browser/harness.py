@@ -137,6 +137,9 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         "--ServerApp.disable_check_xsrf=True",
         "--LabApp.expose_app_in_browser=True",
         "--LabApp.news_url=None",
+        "--MappingKernelManager.cull_idle_timeout=1800",  # if the tests are killed, it ends, too
+        "--MappingKernelManager.cull_interval=300",
+        "--ServerApp.shutdown_no_activity_timeout=1800",
         f"--ServerApp.root_dir={folder}",
     ]
     with server(command, f"{url}/api/status", folder):
@@ -174,6 +177,11 @@ class Views:
         found = self.page.locator(".sn-view").nth(index)
         expect(found).to_be_visible(timeout=PATIENCE)
         return View(found)
+
+    def forgive(self, text: str) -> None:
+        """Take messages away that a test has caused and seen, so that `check` accepts them."""
+        found = self.page.locator(".sn-message .sn-error").filter(has_text=text)
+        found.evaluate_all("(all) => all.forEach((el) => el.remove())")
 
     def check(self) -> None:
         """Fail on errors in the console, in outputs, and in views."""
@@ -259,6 +267,15 @@ class Notebook(Views):
         text = "\n".join(cell.locator(".jp-OutputArea-output").all_inner_texts())
         return text.replace("end of output", "").strip()
 
+    def restart(self) -> None:
+        """Restart the kernel, as from JupyterLab's menu, without its question."""
+        self.page.evaluate(
+            """async () => {
+                const panel = window.jupyterapp.shell.currentWidget;
+                await panel.sessionContext.session.kernel.restart();
+            }"""
+        )
+
     def first_paint(self) -> float:
         """Seconds from the last cell's output reaching the page to the view's being drawn."""
         output, view = self.page.evaluate("() => [window.paint.output, window.paint.view]")
@@ -286,6 +303,22 @@ PAINT_CLOCK = """() => {
     });
     paint.observer.observe(document.body, {childList: true, subtree: true});
 }"""
+
+
+# Moves a slider; resolves with the milliseconds until a part of the view has changed.
+ANSWER_CLOCK = """(input, [value, part, patience]) => new Promise((resolve, reject) => {
+    const target = input.closest(".sn-view").querySelector(`[data-part="${part}"]`);
+    const start = performance.now();
+    const observer = new MutationObserver(() => {
+        observer.disconnect();
+        resolve(performance.now() - start);
+    });
+    const all = {childList: true, subtree: true, characterData: true, attributes: true};
+    observer.observe(target, all);
+    setTimeout(() => reject(new Error(`no answer in ${part}`)), patience);
+    input.value = value;
+    input.dispatchEvent(new Event("input", {bubbles: true}));
+})"""
 
 
 class View:
@@ -327,6 +360,13 @@ class View:
     def set_slider(self, label: str | re.Pattern[str], value: float) -> None:
         """Move a slider to exactly this value, as the arrow keys would."""
         self.control(label).fill(str(value))
+
+    def update_time(self, label: str | re.Pattern[str], values: list[float], part: str) -> float:
+        """Median of the seconds from a slider's move to the answer in a part, seen by the page."""
+        times = [
+            self.control(label).evaluate(ANSWER_CLOCK, [value, part, PATIENCE]) for value in values
+        ]
+        return sorted(times)[len(times) // 2] / 1000
 
     def expect_text(self, part: str, text: str | re.Pattern[str]) -> None:
         """Wait until a part of the page contains this text."""
@@ -375,7 +415,10 @@ def read_pixels(target: Locator) -> np.ndarray:
 
 # The promise waits until the picture is decoded; an element without one gives an empty picture.
 READ_PIXELS = """async (el) => {
-    if (el.tagName === "IMG") { try { await el.decode(); } catch (error) { /* none yet */ } }
+    for (let k = 0; el.tagName === "IMG" && el.getAttribute("src") && k < 80; k++) {
+        try { await el.decode(); break; } catch (error) { /* a newer one is on its way */ }
+        await new Promise((resolve) => setTimeout(resolve, 25));
+    }
     const canvas = document.createElement("canvas");
     canvas.width = Math.max(1, el.naturalWidth ?? el.width);
     canvas.height = Math.max(1, el.naturalHeight ?? el.height);
