@@ -40,7 +40,7 @@ NAMED_BANDS = (Band(0.8, 3, "as ordered"), Band(0.7, 2, "nearly"), Band(0.6, 1, 
 AVOIDED_BANDS = (Band(0.75, 5, "avoided"), Band(0.66, 3, "mostly"), Band(0.5, 1, "in part"))
 PASS_POINTS = 7
 MOST_CLIPPED = {"b": 0.06, "c": 0.03}  # share of values at 0 or 255 above the artists' pictures
-MOST_COPIES = 0.95  # share of pictures that may be near copies of a data-set picture
+MOST_COPIES = {"b": 0.95, "c": 0.5}  # share of pictures that may be near copies of the data's
 LEAST_DIVERSITY = 0.008  # deviation of a pixel between the pictures of one order
 
 # --- the sizes -----------------------------------------------------------------------------------
@@ -413,14 +413,15 @@ class Seen:
     copies: float
 
 
-def look_at(value: Any, given: Mapping[str, Any], seeds: int, most: float) -> Seen:
+def look_at(value: Any, given: Mapping[str, Any], seeds: int, part: str) -> Seen:
     """Decode latents and look at the pictures; refuse what is no answer to the orders.
 
     Args:
         value: what `draw` gave.
         given: to `draw`.
         seeds: pictures of each order, which stand side by side.
-        most: of `MOST_CLIPPED`.
+        part: whose limits apply; a thing in a style on a background is one picture of the data,
+            so what follows an order of part b to the letter comes near it by itself.
     """
     from course_utils.data.captions import BACKGROUNDS, STYLES
     from course_utils.evaluation import metrics
@@ -457,18 +458,19 @@ def look_at(value: Any, given: Mapping[str, Any], seeds: int, most: float) -> Se
         diversity=float(metrics.pixel_diversity(pixels.unflatten(0, (-1, seeds))).mean()),
         copies=float(values["near_copy"].float().mean()),
     )
-    _refuse(seen, len(pixels), most)
+    _refuse(seen, len(pixels), part)
     return seen
 
 
-def _refuse(seen: Seen, count: int, most: float) -> None:
+def _refuse(seen: Seen, count: int, part: str) -> None:
+    most = MOST_CLIPPED[part]
     if seen.diversity < LEAST_DIVERSITY:
         raise Refused(
             "The pictures of one order are all but the same, though each has noise of its own in "
             f"x_T: a pixel differs by {seen.diversity:.2g}, and at least {LEAST_DIVERSITY:g} is "
             "expected. Start every picture from its own x_T."
         )
-    if seen.copies > MOST_COPIES:
+    if seen.copies > MOST_COPIES[part]:
         raise Refused(
             f"{round(seen.copies * count)} of {count} pictures are nearer to a picture of the data "
             "set than the network comes by itself: they are copies. The pictures have to come out "
@@ -514,7 +516,7 @@ def _details(seen: Seen) -> dict[str, float]:
 
 def measure_named(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     """Part b: the share of things, styles and backgrounds that are as ordered."""
-    seen = look_at(outputs[-1], inputs[-1], NAMED_SEEDS, MOST_CLIPPED["b"])
+    seen = look_at(outputs[-1], inputs[-1], NAMED_SEEDS, "b")
     value = float(np.mean([_share(x) for x in (seen.thing, seen.style, seen.background)]))
     return Measurement(value, (_told(seen, "the right style", MOST_CLIPPED["b"]),), _details(seen))
 
@@ -522,7 +524,7 @@ def measure_named(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
 def measure_open(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     """Part c: the share of pictures of the right thing and background, in a style allowed."""
     given = inputs[-1]
-    seen = look_at(outputs[-1], given, OPEN_SEEDS, MOST_CLIPPED["c"])
+    seen = look_at(outputs[-1], given, OPEN_SEEDS, "c")
     left_open = torch.tensor(
         [
             not understood(prompt, order["thing"]).styles

@@ -106,9 +106,9 @@ def seen(**other: Any) -> Seen:
     [({"clipped": 0.2}, "oversat"), ({"diversity": 1e-4}, "same"), ({"copies": 1.0}, "copies")],
 )
 def test_what_is_refused(other: dict[str, float], words: str) -> None:
-    challenge_05._refuse(seen(), 4, 0.03)
+    challenge_05._refuse(seen(), 4, "c")
     with pytest.raises(Refused, match=words) as refused:
-        challenge_05._refuse(seen(**other), 4, 0.03)
+        challenge_05._refuse(seen(**other), 4, "c")
     assert refused.value.tampering == (words == "copies")
 
 
