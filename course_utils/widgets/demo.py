@@ -123,10 +123,12 @@ KINDS.tabs = (part, view) => {
 
     def close(self) -> None:
         """Close the views too."""
-        for view in self._made.values():
+        made = getattr(self, "_made", {})  # none where the constructor refused its arguments
+        for view in made.values():
             view.close()
-        self._made.clear()
-        self.stage.close()
+        if made:
+            made.clear()
+            self.stage.close()
         super().close()
 
 

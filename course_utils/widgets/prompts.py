@@ -360,5 +360,5 @@ def _side(side: str, recipe: Recipe) -> Box:
         bar(text(f"negative_{side}", f"negative prompt {name}: what not to show", recipe.negative)),
         bar(slider(f"scale_{side}", f"guidance scale {name} (1: off)", 0, 20, recipe.scale, 0.5)),
         pictures(f"grid_{side}", f"{name}: not drawn yet", size=192),
-        note(f"words_{side}", f"words of {name}", "", quiet=True),
+        note(f"words_{side}", f"words of {name}", "looking them up", quiet=True),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import PATIENCE, Notebook, View
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 CODE = "from course_utils.widgets import GuidanceExplorer\nview = GuidanceExplorer()\nview"
 DIAL = re.compile("guidance scale")
@@ -21,6 +21,11 @@ def shown(module_notebook: Notebook) -> View:
     view = module_notebook.run(CODE)
     view.expect_text("these", "alignment 1.00")
     return view
+
+
+def field(view: View, name: str) -> Locator:
+    """The control that Python calls `name`."""
+    return view.part(name).locator("input, select")
 
 
 def turn(view: View, scale: float) -> None:
@@ -71,13 +76,13 @@ def test_keys_turn_the_dial(notebook: Notebook, shown: View) -> None:
 
 
 def test_guidance_takes_diversity_in_the_pixels_too(notebook: Notebook, shown: View) -> None:
-    shown.control("prompt").select_option(CAT)
+    field(shown, "subject").select_option(CAT)
     turn(shown, 2)
     free, colour = spread(shown), saturation(shown)
     turn(shown, 9)
     assert spread(shown) < 0.6 * free, "the four seeds become alike"
     assert saturation(shown) > colour + 0.05
-    shown.control("prompt").select_option(FOX)
+    field(shown, "subject").select_option(FOX)
     turn(shown, 2.5)
     assert spread(shown) < 0.3 * free, "and so does a detailed prompt"
 
@@ -124,10 +129,10 @@ def test_it_draws_a_prompt_of_ones_own(notebook: Notebook, shown: View, tmp_path
     turn(shown, 2)
     before = shown.pixels("grid")
     shown.root.locator("summary").press("Enter")
-    shown.control("negative prompt").fill("green")
-    shown.part("prompt").locator("input").fill("a ferociuos panda")
-    shown.control("steps").fill("2")
-    shown.control("pictures").last.fill("2")
+    field(shown, "negative").fill("green")
+    field(shown, "prompt").fill("a ferociuos panda")
+    field(shown, "steps").fill("2")
+    field(shown, "count").fill("2")
     shown.button("Draw at w = 2").press("Enter")
     shown.expect_text("grid", "2 seeds at w = 2; computed live in")
     shown.expect_message("ferociuos", role="alert")
@@ -141,12 +146,12 @@ def test_it_draws_a_prompt_of_ones_own(notebook: Notebook, shown: View, tmp_path
 
 
 def test_a_dial_that_moves_while_it_computes_and_stop(notebook: Notebook, shown: View) -> None:
-    shown.part("prompt").locator("input").fill("a star")
-    shown.control("negative prompt").fill("")
-    shown.control("steps").fill("50")
+    field(shown, "prompt").fill("a star")
+    field(shown, "negative").fill("")
+    field(shown, "steps").fill("50")
     shown.button("Draw at 16 scales").click()
     expect(shown.root.locator(".sn-progress")).to_be_visible(timeout=PATIENCE)
-    shown.control("prompt").first.select_option(CAT)
+    field(shown, "subject").select_option(CAT)
     for scale in (1, 5.5, 16):
         turn(shown, scale)  # the page answers
     shown.button("Stop").click()
@@ -164,9 +169,9 @@ def test_a_dial_that_moves_while_it_computes_and_stop(notebook: Notebook, shown:
     ],
 )
 def test_strange_prompts(notebook: Notebook, shown: View, prompt: str, words: str) -> None:
-    shown.control("steps").fill("1")
-    shown.control("pictures").last.fill("1")
-    shown.part("prompt").locator("input").fill(prompt)
+    field(shown, "steps").fill("1")
+    field(shown, "count").fill("1")
+    field(shown, "prompt").fill(prompt)
     shown.part("draw").click()
     shown.expect_message(words, role="alert")
     shown.expect_idle()
@@ -176,14 +181,14 @@ def test_strange_prompts(notebook: Notebook, shown: View, prompt: str, words: st
 def test_two_views_are_independent(notebook: Notebook, shown: View) -> None:
     other = notebook.run("other = GuidanceExplorer(7)\nother")
     other.expect_text("grid", "w = 7;")
-    shown.control("prompt").first.select_option(FOX)
+    field(shown, "subject").select_option(FOX)
     turn(shown, 2.5)
     other.expect_text("grid", "w = 7;")
 
 
 def test_two_hundred_turns_leave_nothing_behind(notebook: Notebook, shown: View) -> None:
     memory = "import gc, psutil; gc.collect(); print(psutil.Process().memory_info().rss // 1024)"
-    shown.control("prompt").first.select_option(FOX)
+    field(shown, "subject").select_option(FOX)
     dial = shown.control(DIAL)
 
     def turns(times: int) -> float:

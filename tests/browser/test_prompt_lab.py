@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import PATIENCE, Notebook, View
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 CODE = "from course_utils.widgets import PromptLab\nview = PromptLab()\nview"
 VAGUE, NEGATIVE = "vague against detailed", "a negative prompt"
@@ -21,8 +21,9 @@ def shown(module_notebook: Notebook) -> View:
     return view
 
 
-def field(view: View, name: str) -> object:
-    return view.part(name).locator("input")
+def field(view: View, name: str) -> Locator:
+    """The control that Python calls `name`."""
+    return view.part(name).locator("input, select")
 
 
 def spread(view: View, part: str) -> float:
@@ -58,7 +59,7 @@ def test_every_example_is_there_at_once(notebook: Notebook, shown: View) -> None
     before = shown.pixels("grid_b")
     for name in ("with words of praise", NEGATIVE, "words it has never met", VAGUE):
         start = time.perf_counter()
-        shown.control("example").select_option(name)
+        field(shown, "example").select_option(name)
         before = shown.expect_pixels_change("grid_b", before)
         seconds.append(time.perf_counter() - start)
     print(f"an example after {1000 * max(seconds):.0f} ms at most")
@@ -66,7 +67,7 @@ def test_every_example_is_there_at_once(notebook: Notebook, shown: View) -> None
 
 
 def test_a_negative_prompt_changes_the_colours(notebook: Notebook, shown: View) -> None:
-    shown.control("example").select_option(NEGATIVE)
+    field(shown, "example").select_option(NEGATIVE)
     shown.expect_text("grid_b", "without “orange background”")
     assert field(shown, "negative_b").input_value() == "orange background"
 
@@ -78,21 +79,21 @@ def test_a_negative_prompt_changes_the_colours(notebook: Notebook, shown: View) 
 
 
 def test_it_draws_what_is_typed(notebook: Notebook, shown: View, tmp_path: Path) -> None:
-    shown.control("example").select_option(VAGUE)
+    field(shown, "example").select_option(VAGUE)
     shown.expect_text("grid_a", "draw a cat")
     before = shown.pixels("grid_a")
     field(shown, "prompt_a").fill("ein Frosch")
     shown.expect_text("words_a", "frosch")
     shown.expect_message("Press Draw both")
-    expect(shown.control("example")).to_have_value("my own")
+    expect(field(shown, "example")).to_have_value("my own")
     field(shown, "prompt_b").fill("a frog, flat style, on a pink background")
     field(shown, "negative_a").fill("red")
     for _ in range(3):
         field(shown, "scale_a").press("ArrowRight")
     shown.expect_text("scale_a", "4")
-    shown.control("steps").fill("6")
-    shown.control("pictures each").fill("2")
-    shown.control("first seed").fill("3")
+    field(shown, "steps").fill("6")
+    field(shown, "count").fill("2")
+    field(shown, "seed").fill("3")
     shown.button("Draw both").press("Enter")
     shown.expect_text("grid_a", "A: “ein Frosch”, without “red”, w = 4")
     shown.expect_message("Computed live in")
@@ -104,18 +105,18 @@ def test_it_draws_what_is_typed(notebook: Notebook, shown: View, tmp_path: Path)
 
 
 def test_a_second_click_starts_anew_and_stop_stops(notebook: Notebook, shown: View) -> None:
-    shown.control("steps").fill("50")
-    shown.control("pictures each").fill("8")
+    field(shown, "steps").fill("50")
+    field(shown, "count").fill("8")
     field(shown, "prompt_a").fill("a key")
     shown.button("Draw both").click()
     expect(shown.root.locator(".sn-progress")).to_be_visible(timeout=PATIENCE)
-    shown.control("steps").fill("1")
-    shown.control("pictures each").fill("1")
+    field(shown, "steps").fill("1")
+    field(shown, "count").fill("1")
     field(shown, "prompt_a").fill("a star")
     shown.button("Draw both").click()
     shown.expect_text("grid_a", "a star")
-    shown.control("steps").fill("49")
-    shown.control("pictures each").fill("8")
+    field(shown, "steps").fill("49")
+    field(shown, "count").fill("8")
     shown.button("Draw both").click()
     shown.button("Stop").click()
     shown.expect_idle()
@@ -134,8 +135,8 @@ def test_a_second_click_starts_anew_and_stop_stops(notebook: Notebook, shown: Vi
     ],
 )
 def test_strange_prompts(notebook: Notebook, shown: View, prompt: str, words: str) -> None:
-    shown.control("steps").fill("1")
-    shown.control("pictures each").fill("1")
+    field(shown, "steps").fill("1")
+    field(shown, "count").fill("1")
     field(shown, "prompt_b").fill(prompt)
     if "onerror" not in prompt:
         shown.expect_text("words_b", words)
@@ -147,7 +148,7 @@ def test_strange_prompts(notebook: Notebook, shown: View, prompt: str, words: st
 def test_two_views_are_independent(notebook: Notebook, shown: View) -> None:
     other = notebook.run("other = PromptLab()\nother")
     other.expect_text("verdict", "8.1 times")
-    shown.control("example").select_option(NEGATIVE)
+    field(shown, "example").select_option(NEGATIVE)
     shown.expect_text("grid_a", "a house")
     other.expect_text("grid_a", "draw a cat")
 
@@ -160,7 +161,7 @@ def test_two_hundred_changes_leave_nothing_behind(notebook: Notebook, shown: Vie
         start = time.perf_counter()
         for i in range(times):
             name = (VAGUE, NEGATIVE)[i % 2]
-            shown.control("example").select_option(name)
+            field(shown, "example").select_option(name)
             shown.expect_text("grid_a", titles[name])
         return (time.perf_counter() - start) / times
 
