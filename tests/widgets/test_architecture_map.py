@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 from tiny_pipeline import tiny_pipeline
 
+from course_utils.widgets._map_html import PLACES, SIZES, UNIT
 from course_utils.widgets._part_runs import PARTS, Trace, shapes
-from course_utils.widgets.architecture import PLACES, SIZES, UNIT, ArchitectureMap
+from course_utils.widgets.architecture import ArchitectureMap
 
 PROMPT = "a dog, flat style"
 STEPS = 8
