@@ -134,6 +134,9 @@ def table(challenge: Challenge, found: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     for name, runs in found.items():
         every = list(runs.values())
+        if not every:
+            lines.append(f"| {name} | 0 | " + "| " * len(titles) + "| not run yet |")
+            continue
         cells = [_cell([run["values"].get(part.id) for run in every]) for part in challenge.parts]
         points, low, high = interval([run["points"] for run in every])
         passed = sum(run["passed"] for run in every)
