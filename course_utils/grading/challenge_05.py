@@ -40,7 +40,7 @@ NAMED_BANDS = (Band(0.8, 3, "as ordered"), Band(0.7, 2, "nearly"), Band(0.6, 1, 
 AVOIDED_BANDS = (Band(0.75, 5, "avoided"), Band(0.66, 3, "mostly"), Band(0.5, 1, "in part"))
 PASS_POINTS = 7
 MOST_CLIPPED = {"b": 0.06, "c": 0.03}  # share of values at 0 or 255 above the artists' pictures
-MOST_COPIES = {"b": 0.9, "c": 0.5}  # share of pictures that may be near copies of the data's
+MOST_COPIES = {"b": 0.9, "c": 0.75}  # share of pictures that may be near copies of the data's
 LEAST_DIVERSITY = 0.008  # deviation of a pixel between the pictures of one order
 
 # --- the sizes -----------------------------------------------------------------------------------
