@@ -399,7 +399,7 @@ for root, folders, files in os.walk("/"):
         except OSError:
             continue
         through(root)
-    if root.count("/") > 5: folders.clear()
+    if root.count("/") > 3: folders.clear()
 return []
 """,
         "wrong",
