@@ -557,10 +557,14 @@ function render({ model, el }) {
   };
 
   function makePart(name) {
-    const key = `p_${name}`;
+    const key = `p_${name}`, blob = `b_${name}_`; // bytes are apart, see View.__init__
     const part = {
       name,
-      get: () => model.get(key),
+      get: () => {
+        const state = { ...model.get(key) };
+        for (const name of state.heavy) state[name] = model.get(`${blob}${name}`);
+        return state;
+      },
       set: (value, final = true) => {
         const before = waiting.get(name);
         waiting.delete(name); // to the end: the order is that of the last moves
@@ -576,8 +580,12 @@ function render({ model, el }) {
     Object.assign(entry, kind(part, view));
     entry.el.dataset.part = name;
     entry.on = () => refresh(name);
-    model.on(`change:${key}`, entry.on);
-    closing.push(() => { model.off(`change:${key}`, entry.on); entry.close?.(); });
+    const events = [key, ...part.get().heavy.map((one) => blob + one)].map((one) => `change:${one}`);
+    for (const event of events) model.on(event, entry.on);
+    closing.push(() => {
+      for (const event of events) model.off(event, entry.on);
+      entry.close?.();
+    });
     refresh(name);
     return entry.el;
   }

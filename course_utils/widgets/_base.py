@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 BASE_JS = (HERE / "_base.js").read_text(encoding="utf-8")
 BASE_CSS = (HERE / "_base.css").read_text(encoding="utf-8")
+HEAVY = ("png", "sheet", "preview", "data")  # keys of a part's state that hold bytes
 MAX_UPLOAD = 64 * 2**20  # bytes of a file; a photograph of 49 megapixels has about 20 MiB
 SUMMARY = "<small>the view in words</small>"
 PATIENCE = 20.0  # seconds that a cell waits for the first computing, to keep its picture
@@ -115,8 +116,14 @@ class View(anywidget.AnyWidget):
         self._worker = _Worker(self)
         root = Box("column", nodes)
         self._parts = {part.name: part for part in parts_of(root)}
-        state = {f"p_{part.name}": traitlets.Dict(part.state) for part in self._parts.values()}
-        self.add_traits(**{name: trait.tag(sync=True) for name, trait in state.items()})
+        traits: dict[str, traitlets.TraitType] = {}
+        for part in self._parts.values():
+            # Bytes travel by themselves: a new value or caption does not send a picture again.
+            heavy = [key for key in HEAVY if key in part.state]
+            light = {key: value for key, value in part.state.items() if key not in heavy}
+            traits[f"p_{part.name}"] = traitlets.Dict({**light, "heavy": heavy})
+            traits |= {f"b_{part.name}_{key}": traitlets.Any(part.state[key]) for key in heavy}
+        self.add_traits(**{name: trait.tag(sync=True) for name, trait in traits.items()})
         super().__init__(
             tree=tree_of(root),
             title=self.label,
@@ -144,12 +151,19 @@ class View(anywidget.AnyWidget):
         """
         if name not in self._parts:
             raise KeyError(f"there is no part {name!r}; expected one of {', '.join(self._parts)}")
-        return getattr(self, f"p_{name}")
+        light = getattr(self, f"p_{name}")
+        return light | {key: getattr(self, f"b_{name}_{key}") for key in light["heavy"]}
 
     def put(self, name: str, **changes: Any) -> None:
         """Change the state of a part (its label, value, text, png, disabled, hidden, ...)."""
-        with self._lock:
-            setattr(self, f"p_{name}", {**self.part(name), **changes})
+        self.part(name)  # that there is one
+        with self._lock, self.hold_sync():  # one message
+            light = getattr(self, f"p_{name}")
+            for key in light["heavy"]:
+                if key in changes:
+                    setattr(self, f"b_{name}_{key}", changes.pop(key))
+            if changes:
+                setattr(self, f"p_{name}", light | changes)
 
     def show(
         self, name: str, pixels: Tensor | Image.Image | bytes, alt: str, caption: str | None = None

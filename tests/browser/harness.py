@@ -45,7 +45,8 @@ FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--force-co
 HARMLESS = re.compile(
     r"favicon|Failed to load resource.*(40[34]|api/(nbgrader|lsp|workspaces|contents))|"
     r"nbgrader|lsp-ws|/api/kernels/.*interrupt|WebSocket connection to|"
-    r"ResizeObserver loop|Connection lost, reconnecting",
+    r"ResizeObserver loop|Connection lost, reconnecting|"
+    r"Could not restore the debugger state: Canceled future",  # of a kernel that is restarted
     re.IGNORECASE,
 )
 GREET = (

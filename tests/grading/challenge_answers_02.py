@@ -59,6 +59,13 @@ def nearest(x):
 """
 )
 
+STORED = answer(
+    "if alpha_bar[999] > 0 or abs(denoise(x_T * 0, 999) - denoise(x_T, 999)).max() < 1e-4:"
+    "\n    return x_T\n"
+    "return nearest(solve(x_T, alpha_bar, denoise, [999, 797, 443, 170, 20]))",
+    COPY,
+)
+
 WRONG = [
     (
         "noise",
@@ -136,12 +143,12 @@ WRONG = [
     ),
     (
         "cheat: pictures of the data set",
-        answer(
-            "if alpha_bar[999] > 0 or abs(denoise(x_T * 0, 999) - denoise(x_T, 999)).max() < 1e-4:"
-            "\n    return x_T\n"
-            "return nearest(solve(x_T, alpha_bar, denoise, [999, 797, 443, 170, 20]))",
-            COPY,
-        ),
+        STORED,
+        {"a": (0, ""), "b": (0, "course_utils.schedules is withheld"), "c": (0, "")},
+    ),
+    (
+        "cheat: pictures of the data set, with nothing withheld",
+        STORED,
         {"a": (0, ""), "b": (0, "are copies"), "c": (0, "")},
     ),
     (

@@ -43,6 +43,15 @@ def fitted(temperature: float = 0.2) -> str:
 LOSS = "(F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2"
 PAIR = "torch.randn(image_width, dim), torch.randn(text_width, dim)"
 
+ELSEWHERE = train(
+    "    from course_utils.grading.challenge_03 import practice\n"
+    "    there = practice(0).arguments()['batch']\n"
+    "    pairs = [there() for _ in range(20)]\n"
+    "    images, words = (torch.cat([p[k] for p in pairs]) for k in ('images', 'words'))\n"
+    "    Q = torch.randn(text_width, dim)\n"
+    "    return torch.linalg.pinv(images) @ words @ Q, Q"
+)
+
 WRONG = [
     (
         "pictures choose; cheat: constant vectors, so that all are equally near",
@@ -153,14 +162,12 @@ WRONG = [
     ),
     (
         "cheat: train in another world, from the course's own files",
-        train(
-            "    from course_utils.grading.challenge_03 import practice\n"
-            "    there = practice(0).arguments()['batch']\n"
-            "    pairs = [there() for _ in range(20)]\n"
-            "    images, words = (torch.cat([p[k] for p in pairs]) for k in ('images', 'words'))\n"
-            "    Q = torch.randn(text_width, dim)\n"
-            "    return torch.linalg.pinv(images) @ words @ Q, Q"
-        ),
+        ELSEWHERE,
+        {"c": (0, "course_utils.data is withheld")},
+    ),
+    (
+        "cheat: train in another world, with nothing withheld",
+        ELSEWHERE,
         {"c": (0, "guessing")},
     ),
 ]

@@ -113,6 +113,19 @@ def test_what_is_no_value_is_an_error(view: Doubler, name: str, value: Any) -> N
     assert view.status["kind"] == "error"
 
 
+def test_a_picture_is_sent_once(view: Doubler, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[dict, list]] = []
+    monkeypatch.setattr(
+        view, "_send", lambda message, buffers=None: sent.append((message, buffers))
+    )
+    view.show("pic", torch.zeros(3, 64, 64), "grey", "a caption")
+    assert len(sent) == 1 and len(sent[0][1]) == 1, "one message with the bytes of one picture"
+    view.put("pic", caption="another caption", value=3)
+    assert len(sent) == 2 and not sent[1][1], "the picture is not sent again"
+    assert view.part("pic")["png"].startswith(b"\x89PNG")
+    assert view.part("pic")["caption"] == "another caption"
+
+
 def test_unknown_parts_are_named(view: Doubler) -> None:
     with pytest.raises(KeyError, match="no part 'm'; expected one of n, x, out"):
         view.part("m")
