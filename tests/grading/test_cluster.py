@@ -16,11 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 import tiny_challenge
+from running import family, still
 
 from course_utils.grading.attempts import Attempt
 from course_utils.grading.cohort import CohortError, Settings, grade_cohort
 from course_utils.grading.gradebook import Gradebook
-from course_utils.grading.memory import descendants
 from course_utils.grading.submissions import Submission
 
 pytest.importorskip("distributed")
@@ -96,12 +96,12 @@ def test_a_worker_that_is_killed_costs_nobody_a_result(
     data = json.dumps({"nbformat": 4, "nbformat_minor": 5, "cells": cells}).encode()
     given = [Submission(f"student {n}", "90", "x", data + b" " * n, WHEN) for n in range(COUNT)]
     victim, seen = workers[0], list[Attempt]()
-    family: set[int] = set()
+    started: set[psutil.Process] = set()
 
     def on_attempt(attempt: Attempt) -> None:
         seen.append(attempt)
         if len(seen) == COUNT // 4:
-            family.update(descendants(victim.pid))
+            started.update(family(victim.pid))
             victim.send_signal(signal.SIGKILL)
 
     settings = Settings(b"x" * 32, scheduler=address)
@@ -114,10 +114,7 @@ def test_a_worker_that_is_killed_costs_nobody_a_result(
     assert Counter(a.student for a in every) == Counter({s.student: 1 for s in given})
     assert every == seen and all(a.sandboxed and a.points == 10 for a in every)
     assert again.graded == {} and again.before == COUNT
-    deadline = time.monotonic() + 20
-    while any(psutil.pid_exists(pid) for pid in family) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not [pid for pid in family if psutil.pid_exists(pid)]  # its sandbox went with it
+    assert not still(started)  # its sandbox went with it
 
 
 def test_a_scheduler_that_is_none_is_told(tmp_path: Path) -> None:

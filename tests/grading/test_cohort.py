@@ -16,15 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import cohort_graders
-import psutil
 import pytest
 import tiny_challenge
+from running import family, still
 
 from course_utils import cli
 from course_utils.grading.attempts import FAULT, Attempt
 from course_utils.grading.cohort import CohortError, Settings, grade_cohort, secret_of
 from course_utils.grading.gradebook import Gradebook
-from course_utils.grading.memory import descendants
 from course_utils.grading.submissions import Ignored, Submission
 
 HERE = Path(__file__).parent
@@ -156,29 +155,19 @@ def test_a_run_that_is_stopped_goes_on(how: signal.Signals, tmp_path: Path) -> N
         process = elsewhere(out, count, marks)
         wait_for(out, count_of(out) + chance.randint(1, 8), process)
         time.sleep(chance.random() / 5)
-        family = set(descendants(process.pid)) - {process.pid}
+        started = family(process.pid)
         process.send_signal(how)
         _, error = process.communicate(timeout=60)
         assert process.returncode != 0
         if how is signal.SIGINT:
             assert "KeyboardInterrupt" in error
-        deadline = time.monotonic() + 30
-        while any(alive(pid) for pid in family) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not [pid for pid in family if alive(pid)]
+        assert not still(started, 30)
     before = count_of(out)
     assert 2 <= before < count
     process = elsewhere(out, count, marks)
     printed, error = process.communicate(timeout=120)
     assert printed.split() == [str(count - before), str(before)], error
     exactly_once(out, count)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 # --- the secret, the mark, the command -----------------------------------------------------------

@@ -11,21 +11,19 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
 import pytest
+from running import family, still
 
 from course_utils import cli
 from course_utils.grading import probe as probes
 from course_utils.grading import sandbox as sandboxes
 from course_utils.grading import seccomp
 from course_utils.grading.challenge import find_challenge
-from course_utils.grading.memory import descendants
 from course_utils.grading.process import end
 from course_utils.grading.sandbox import Sandbox, SandboxError
 
@@ -315,15 +313,6 @@ def test_limits_are_in_force(sandboxed: None) -> None:
 # --- nothing is left behind ----------------------------------------------------------------------
 
 
-def gone(pids: set[int], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not any(psutil.pid_exists(pid) for pid in pids):
-            return True
-        time.sleep(0.05)
-    return False
-
-
 BREEDS = """
 import os, signal, sys, time
 for n in (1, 2, 15): signal.signal(n, signal.SIG_IGN)
@@ -341,10 +330,10 @@ time.sleep(600)
 def test_orphans_are_gone_afterwards(sandboxed: None) -> None:
     process = Sandbox().start([sys.executable, "-I", "-c", BREEDS], 300, **PIPES)
     assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-    pids = set(descendants(process.pid))
-    assert len(pids) >= 5
+    started = family(process.pid)
+    assert len(started) >= 5
     end(process)
-    assert gone(pids)
+    assert not still(started)
 
 
 def test_kill_9_of_the_grader_takes_the_sandbox_with_it(sandboxed: None) -> None:
@@ -356,11 +345,11 @@ def test_kill_9_of_the_grader_takes_the_sandbox_with_it(sandboxed: None) -> None
         [sys.executable, "-c", source], env={**os.environ, "PYTHONPATH": str(ROOT)}, **PIPES
     )
     assert grader.stdout is not None and grader.stdout.readline() == b"ready\n"
-    pids = set(descendants(grader.pid))
-    assert len(pids) >= 6
+    started = family(grader.pid)
+    assert len(started) >= 6
     grader.send_signal(signal.SIGKILL)
     grader.wait()
-    assert gone(pids - {grader.pid})
+    assert not still(started)
 
 
 # --- the filter of system calls ------------------------------------------------------------------

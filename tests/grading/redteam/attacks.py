@@ -704,6 +704,7 @@ for _ in range(8):
 return [2 * x for x in numbers]
 """,
         "partial",
+        "memory",  # all processes count, those that stay too
         points=4,
     ),
     of(
