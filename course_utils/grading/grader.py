@@ -9,6 +9,7 @@ import importlib
 import inspect
 import json
 import platform
+import site
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -188,10 +189,15 @@ def template_hash(number: str) -> str:
 
 @functools.cache
 def environment_hash() -> str:
-    """Of Python, the machine's kind and the versions of all packages."""
+    """Of Python, the machine's kind and the versions of all packages that are installed.
+
+    Where packages are looked for (`sys.path`) does not count: imports change it, setuptools for one
+    adds the packages that it brings along.
+    """
     from importlib import metadata
 
-    versions = sorted({f"{d.metadata['Name']} {d.version}" for d in metadata.distributions()})
+    installed = metadata.distributions(path=site.getsitepackages())
+    versions = sorted({f"{d.metadata['Name']} {d.version}" for d in installed})
     return _hash("\n".join([platform.python_version(), platform.machine(), *versions]).encode())
 
 

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import cohort_graders
@@ -24,6 +25,7 @@ from course_utils import cli
 from course_utils.grading.attempts import FAULT, Attempt
 from course_utils.grading.cohort import CohortError, Settings, grade_cohort, secret_of
 from course_utils.grading.gradebook import Gradebook
+from course_utils.grading.grader import environment_hash
 from course_utils.grading.submissions import Ignored, Submission
 
 HERE = Path(__file__).parent
@@ -207,3 +209,17 @@ def test_results_with_a_sandbox_do_not_stand_for_those_without(
     assert run(book, handed_in("ada")) == ({"pass": 1}, 0)
     assert run(book, handed_in("ada"), Settings(SETTINGS.secret, 1)) == ({"pass": 1}, 0)
     assert [attempt.sandboxed for attempt in book.attempts()] == [False, True]
+
+
+def test_where_packages_are_looked_for_is_no_condition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Importing setuptools puts a folder with other packages on the path, in one process only.
+    (tmp_path / "brought_along-1.0.dist-info").mkdir()
+    (tmp_path / "brought_along-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: brought-along\nVersion: 1.0\n"
+    )
+    before = environment_hash.__wrapped__()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert metadata.version("brought-along") == "1.0"
+    assert environment_hash.__wrapped__() == before
