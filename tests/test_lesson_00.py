@@ -11,7 +11,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,28 @@ def run_cell(source: str, names: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def run_lesson(cells: dict[str, str]) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
-    """Run the cells with a tiny model; gives the names and what each cell showed."""
+def run_lesson(
+    cells: dict[str, str],
+) -> Iterator[Callable[..., tuple[dict[str, Any], dict[str, Any]]]]:
+    """Run the cells with a tiny model; gives the names and what each cell showed.
+
+    The views of a process share one model, which they read in the background and keep. They get the
+    tiny one in place of what is kept, and finish before it goes: none of it outlives a run.
+    """
     import torch
 
     from course_utils.pipeline import Pipeline
+    from course_utils.widgets import _base
 
     pipeline = tiny_pipeline(timestep_spacing="trailing")
+    views: list[_base.View] = []
 
     def run(sources: dict[str, str], quick: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
         names: dict[str, Any] = {}
         shown = {}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Pipeline, "load", lambda *args, **kwargs: pipeline)
+            patch.setattr(_base, "_load_pipeline", lambda name: pipeline)
             patch.chdir(SOLUTION.parent)
             if quick:
                 patch.setattr(pipeline, "draw", partial(pipeline.draw, num_steps=2))
@@ -76,9 +85,15 @@ def run_lesson(cells: dict[str, str]) -> Callable[..., tuple[dict[str, Any], dic
                     shown[name] = run_cell(source, names)
             finally:
                 torch.set_grad_enabled(True)
+                opened = [view for view in shown.values() if isinstance(view, _base.View)]
+                views.extend(opened)
+                for view in opened:
+                    view.wait()
         return names, shown
 
-    return run
+    yield run
+    for view in views:
+        view.close()
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +144,15 @@ def test_the_views_leave_a_picture_and_words_where_there_is_no_kernel(whole) -> 
         assert view.error is None
         assert view.fallback().startswith(b"\x89PNG")
         assert words in view.describe() and "text/plain" in bundle
-        view.close()
+
+
+def test_the_views_draw_with_the_tiny_model_and_leave_the_course_s_own_to_others(whole) -> None:
+    from course_utils.hub import DEFAULT_MODEL
+    from course_utils.widgets._base import default_pipeline
+
+    names, shown = whole
+    assert all(shown[name]._pipeline is names["pipeline"] for name in ("panel", "map"))
+    assert names["pipeline"].name == "tiny" and default_pipeline().name == DEFAULT_MODEL
 
 
 # --- the exercise --------------------------------------------------------------------------------
