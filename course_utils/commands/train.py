@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-RECIPES = ("clip", "judge", "vae", "denoiser")
-OVERRIDES = ("steps", "batch_size", "learning_rate", "seed", "mixed_precision")
+RECIPES = ("clip", "judge", "vae", "decoder", "denoiser")
+OVERRIDES = ("steps", "seconds", "batch_size", "learning_rate", "seed", "mixed_precision")
 
 
 def register(subparsers: Any) -> None:
@@ -21,6 +21,9 @@ def register(subparsers: Any) -> None:
     parser.add_argument("recipe", choices=(*RECIPES, "all"))
     parser.add_argument("--preset", choices=("smoke", "cpu", "gpu"), default="cpu")
     parser.add_argument("--steps", type=int, help="optimiser steps; default: the preset's")
+    parser.add_argument(
+        "--seconds", type=float, help="end each recipe after about so long, with fewer steps"
+    )
     parser.add_argument("--batch-size", type=int, help="samples a step, over all processes")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--seed", type=int)
@@ -68,6 +71,8 @@ def check(args: argparse.Namespace) -> None:
         if value is not None and value < 1:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} is {value}; expected a whole number of at least 1")
+    if args.seconds is not None and not args.seconds > 0:
+        raise ValueError(f"--seconds is {args.seconds}; expected a time above 0")
     if args.learning_rate is not None and not 0 < args.learning_rate < 1:
         raise ValueError(f"--learning-rate is {args.learning_rate}; expected one between 0 and 1")
     if args.seed is not None and not 0 <= args.seed < 2**16:

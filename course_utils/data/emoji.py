@@ -152,6 +152,8 @@ def _shared_art(subset: str) -> Tensor:
 
 def _indices(argument: str, value: Tensor | Sequence[int], count: int) -> Tensor:
     indices = torch.as_tensor(value, dtype=torch.int64)
+    if indices.device.type != "cpu":  # to look at them would make the device wait; it checks itself
+        return indices
     if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < count:
         wrong = indices[(indices < 0) | (indices >= count)].tolist()
         raise ValueError(f"{argument}={wrong}: expected indices from 0 to {count - 1}")
@@ -205,6 +207,27 @@ class CaptionedEmoji(torch.utils.data.Dataset[Example]):
         self._pairs = torch.tensor(self.pairs, dtype=torch.int64).reshape(-1, 2)
         self._colours = torch.tensor(list(BACKGROUNDS.values()), dtype=torch.float32)
         self._art = _shared_art(subset)
+
+    @property
+    def art(self) -> Tensor:
+        """(concepts, styles, 64, 64, 4) uint8: the pictures before they get a background."""
+        return self._art
+
+    @property
+    def colours(self) -> Tensor:
+        """(backgrounds, 3) float32 in 0..255."""
+        return self._colours
+
+    @property
+    def pair_ids(self) -> Tensor:
+        """(N, 2) int64: `pairs` as a tensor, on the device of the pictures."""
+        return self._pairs
+
+    def to(self, device: torch.device | str) -> CaptionedEmoji:
+        """Compose pictures on another device from now on; returns itself."""
+        self._art, self._colours = self._art.to(device), self._colours.to(device)
+        self._pairs = self._pairs.to(device)
+        return self
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -16,7 +16,8 @@ from course_utils.evaluation.judge import Judge
 TOP = 5  # guesses that an object may take
 COPY_RMSE = 0.1
 """A picture this near to a training picture is a copy of it: a twentieth of the range of values.
-Fewer than one in a hundred real pictures have another real one so near."""
+Fewer than one in fifty real pictures have another real one so near."""
+KEEP = 500  # training pictures of one background that are kept in memory: 24 MB
 SHARES = frozenset(
     {
         "background",
@@ -66,6 +67,7 @@ class Scene:
         place = {c.name: c.index for c in self.data.concepts}
         self.place = torch.tensor([place[name] for name in names])  # ours -> the subset's index
         self.training = torch.tensor(training)  # (T, 2)
+        self._kept: dict[int, Tensor] = {}
 
     def render(self, prompts: Sequence[Prompt]) -> Tensor:
         """The artists' own pictures: (P, 3, 64, 64)."""
@@ -82,9 +84,19 @@ class Scene:
         distance = torch.zeros(len(pixels))
         for colour in background.unique():
             mine = background == colour
-            training = self.render_pairs(self.training, colour.expand(len(self.training)))
+            training = self._training_on(int(colour))
             index[mine], distance[mine] = metrics.nearest_training(pixels[mine], training)
         return self.training[index], distance
+
+    def _training_on(self, background: int) -> Tensor:
+        """All training pictures on one background; small sets are kept."""
+        if background in self._kept:
+            return self._kept[background]
+        colour = torch.full((len(self.training),), background)
+        pictures = self.render_pairs(self.training, colour)
+        if len(self.training) <= KEEP:
+            self._kept[background] = pictures
+        return pictures
 
 
 @dataclass(frozen=True, eq=False)

@@ -186,7 +186,7 @@ class ConvImageEncoder(nn.Module):
         for level in self.levels:
             x = level(x)
         x = F.silu(self.norm_out(x)).flatten(2)  # (B, C, positions)
-        return self.proj_out(torch.cat([x.mean(-1), x.amax(-1)], dim=-1))
+        return self.proj_out(torch.cat([x.mean(-1), x.max(-1).values], dim=-1))
 
 
 class ConvBlock(nn.Module):

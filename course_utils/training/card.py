@@ -14,7 +14,7 @@ from course_utils.evaluation.report import COLUMNS, ROWS, SPLITS
 from course_utils.files import write_atomically
 
 FOLDER = Path(__file__).parent.parent / "weights"
-RECIPES = ("clip", "judge", "vae", "denoiser")
+RECIPES = ("clip", "judge", "vae", "decoder", "denoiser")
 
 
 def collect(runs: Path, folder: Path = FOLDER) -> None:

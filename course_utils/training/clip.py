@@ -15,6 +15,7 @@ from course_utils.data.captions import BACKGROUNDS, STYLES, full_caption
 from course_utils.data.emoji import CaptionedEmoji
 from course_utils.models.clip import CLIP, contrastive_loss
 from course_utils.models.tokenizer import Tokenizer
+from course_utils.training.bank import CaptionBank, generator_on
 
 
 class CLIPTask:
@@ -28,6 +29,7 @@ class CLIPTask:
         augment: strength of what is done to the pictures, 0 to 1: shifts, noise and blur. The
             judge needs it, since it looks at drawn pictures and not only at data.
         name: "clip" or "judge"; also the name of its checkpoint.
+        bank: captions that were cut into tokens beforehand, for a GPU; else they are drawn anew.
         siblings: in every other batch, show the same objects in all their styles with full
             captions. An object's other styles are then among the wrong captions, so that styles
             are learned as well as objects; the judge is asked for both.
@@ -42,9 +44,11 @@ class CLIPTask:
         augment: float = 0.3,
         name: str = "clip",
         siblings: bool = False,
+        bank: CaptionBank | None = None,
     ) -> None:
         self.name = name
-        self.siblings = siblings
+        self.siblings, self.bank = siblings, bank
+        self.compute = self._compute
         self.model: nn.Module = clip
         self.tokenizer = tokenizer
         self.batch_size, self.augment = batch_size, augment
@@ -56,17 +60,32 @@ class CLIPTask:
     def loss(self, model: CLIP, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The contrastive loss of one batch, and how often the right caption came first."""
         device = next(model.parameters()).device
-        if self.siblings and step % 2:
-            images, captions = sample_siblings(self.data, self.batch_size, generator)
-        else:
-            batch = self.data.sample_batch(self.batch_size, generator)
-            images, captions = batch.images, batch.captions
-        pixels = augment(images, self.augment, generator).to(device)
-        ids = self.tokenizer(captions).to(device)
-        logits = model(ids, pixels.contiguous(memory_format=torch.channels_last))
-        right = logits.argmax(dim=1) == torch.arange(len(logits), device=device)
+        draws = generator_on(device, generator)
+        images, ids = self._draw(step, device, draws)
+        pixels = augment(images, self.augment, draws)
         with torch.no_grad():  # Radford et al. 2021, section 2.5: never sharper than 100
             model.logit_scale.clamp_(max=math.log(100.0))
+        return self.compute(model, ids, pixels.contiguous(memory_format=torch.channels_last))
+
+    def _draw(
+        self, step: int, device: torch.device, draws: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Pictures and token ids of one batch, on the device."""
+        siblings = self.siblings and step % 2 == 1
+        if self.bank is not None:
+            bank = self.bank if self.bank.ids.device == device else self.bank.to(device)
+            draw = bank.sample_siblings if siblings else bank.sample
+            return draw(self.batch_size, draws)
+        if siblings:
+            images, captions = sample_siblings(self.data, self.batch_size, draws)
+        else:
+            batch = self.data.sample_batch(self.batch_size, draws)
+            images, captions = batch.images, batch.captions
+        return images, self.tokenizer(captions)
+
+    def _compute(self, model: CLIP, ids: Tensor, pixels: Tensor) -> dict[str, Tensor]:
+        logits = model(ids, pixels)
+        right = logits.argmax(dim=1) == torch.arange(len(logits), device=logits.device)
         return {"loss": contrastive_loss(logits), "accuracy": right.float().mean()}
 
     @torch.no_grad()
@@ -124,16 +143,17 @@ def augment(pixels: Tensor, strength: float, generator: torch.Generator) -> Tens
         strength: 0 changes nothing; 1 shifts by up to 8 pixels, scales by up to 15 %, takes the
             finest detail from half of the pictures, changes contrast and saturation by up to
             25 %, adds noise of up to 0.3.
-        generator: CPU generator.
+        generator: of the pictures' device.
     """
     if strength <= 0:
         return pixels
     count, _, height, width = pixels.shape
-    rand = torch.rand(count, 8, generator=generator)
+    device = pixels.device
+    rand = torch.rand(count, 8, generator=generator, device=device)
     # An affine map of the sampling grid: scale by 1 +- 0.15, shift by up to an eighth.
     scale = 1 + strength * 0.3 * (rand[:, 0] - 0.5)
     shift = strength * 0.5 * (rand[:, 1:3] - 0.5)
-    theta = torch.zeros(count, 2, 3)
+    theta = torch.zeros(count, 2, 3, device=device)
     theta[:, 0, 0] = theta[:, 1, 1] = scale
     theta[:, :, 2] = shift
     grid = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
@@ -149,7 +169,7 @@ def augment(pixels: Tensor, strength: float, generator: torch.Generator) -> Tens
     grey = out.mean(dim=1, keepdim=True)
     out = contrast * (grey + saturation * (out - grey))
     sigma = (strength * 0.3 * rand[:, 4].square())[:, None, None, None]
-    return out + sigma * torch.randn(out.shape, generator=generator)
+    return out + sigma * torch.randn(out.shape, generator=generator, device=device)
 
 
 @torch.no_grad()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from course_utils.data.captions import STYLES, full_caption, random_caption
 from course_utils.data.emoji import BACKGROUND_NAMES, CaptionedEmoji
+from course_utils.files import write_atomically
 from course_utils.images import make_grid
 from course_utils.models.clip import TextEncoder
 from course_utils.models.tokenizer import Tokenizer
@@ -18,6 +24,7 @@ from course_utils.models.unet import UNet
 from course_utils.models.vae import VAE
 from course_utils.predictions import training_target
 from course_utils.schedules import NoiseSchedule
+from course_utils.training.bank import generator_on
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,13 @@ class Bank:
 
 @torch.no_grad()
 def build_bank(
-    data: CaptionedEmoji, vae: VAE, encoder: TextEncoder, tokenizer: Tokenizer, size: int, seed: int
+    data: CaptionedEmoji,
+    vae: VAE,
+    encoder: TextEncoder,
+    tokenizer: Tokenizer,
+    size: int,
+    seed: int,
+    cache: Path | None = None,
 ) -> Bank:
     """Draw `size` captioned pictures and encode each distinct picture and caption once.
 
@@ -55,15 +68,48 @@ def build_bank(
         vae, encoder, tokenizer: frozen.
         size: N, rows of the bank. Every picture (pair and background) occurs about equally often.
         seed: fixes the captions.
+        cache: a file for the captions' tokens, which take longest; it is made where it is missing.
     """
     colours = len(BACKGROUND_NAMES)
     pictures = [(*pair, colour) for pair in data.pairs for colour in range(colours)]
     latents = torch.cat(
         [
-            vae.to_latents(data.render_batch(*torch.tensor(chunk).T).to(vae.device)).float().cpu()
+            vae.to_latents(data.render_batch(*torch.tensor(chunk).T).to(vae.device)).float()
             for chunk in _chunks(pictures, 64)
         ]
     )
+    rows, ids = draw_captions(data, tokenizer, pictures, size, seed, cache)
+    states = torch.cat(
+        [
+            encoder(chunk.to(encoder.device).long()).half()
+            for chunk in ids.split(128 if encoder.device.type == "cpu" else 4096)
+        ]
+    )
+    empty = encoder(tokenizer("").to(encoder.device))[0].half()
+    return Bank(latents, states, rows.long().to(latents.device), empty)
+
+
+def draw_captions(
+    data: CaptionedEmoji,
+    tokenizer: Tokenizer,
+    pictures: list[tuple[int, int, int]],
+    size: int,
+    seed: int,
+    cache: Path | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Give `size` rows their captions: (size, 2) int32 picture and caption, (captions, L) int16.
+
+    Args:
+        data, tokenizer, size, seed: see `build_bank`.
+        pictures: (concept, style, background) of each picture.
+        cache: read from here, if it was written for the same question; else written.
+    """
+    vocabulary = hashlib.sha256(json.dumps([tokenizer.vocab, tokenizer.merges]).encode()).hexdigest()
+    asked = f"{data.subset} {data.split} {len(pictures)} {size} {seed} {vocabulary}"
+    if cache is not None and cache.exists():
+        with safe_open(cache, framework="pt") as file:
+            if (file.metadata() or {}).get("asked") == asked:
+                return file.get_tensor("rows"), file.get_tensor("ids")
     rng = Random(seed)
     index: dict[str, int] = {}
     rows = []
@@ -73,14 +119,13 @@ def build_bank(
             data.concepts[concept], STYLES[style], BACKGROUND_NAMES[colour], rng
         )
         rows.append((n % len(pictures), index.setdefault(caption, len(index))))
-    states = torch.cat(
-        [
-            encoder(tokenizer(chunk).to(encoder.device)).cpu().half()
-            for chunk in _chunks(list(index), 128)
-        ]
-    )
-    empty = encoder(tokenizer("").to(encoder.device))[0].cpu().half()
-    return Bank(latents, states, torch.tensor(rows), empty)
+    found = {
+        "rows": torch.tensor(rows, dtype=torch.int32),
+        "ids": torch.cat([tokenizer(part).to(torch.int16) for part in _chunks(list(index), 4096)]),
+    }
+    if cache is not None:
+        write_atomically(cache, save(found, metadata={"asked": asked}))
+    return found["rows"], found["ids"]
 
 
 class DenoiserTask:
@@ -113,31 +158,38 @@ class DenoiserTask:
         self.schedule = schedule
         self.batch_size, self.condition_dropout = batch_size, condition_dropout
         self.preview = preview
+        self.compute = self._compute
 
     def loss(self, model: Any, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean squared error of the prediction for one batch."""
         device = next(model.parameters()).device
-        if self.bank.latents.device != device:
+        if {self.bank.latents.device, self.schedule.alpha_bar.device} != {device}:
             self.bank, self.schedule = self.bank.to(device), self.schedule.to(device)
         bank, count = self.bank, self.batch_size
-        rows = bank.rows[torch.randint(len(bank.rows), (count,), generator=generator).to(device)]
+        draws: Any = {"generator": generator_on(device, generator), "device": device}
+        rows = bank.rows[torch.randint(len(bank.rows), (count,), **draws)]
         x0 = bank.latents[rows[:, 0]]  # (B, 4, h, w)
         states = bank.states[rows[:, 1]].float()  # (B, L, D)
-        dropped = torch.rand(count, generator=generator) < self.condition_dropout
-        states[dropped.to(device)] = bank.empty.float()
+        dropped = torch.rand(count, **draws) < self.condition_dropout
+        states = torch.where(dropped[:, None, None], bank.empty.float(), states)
 
         steps = self.schedule.num_train_timesteps
         # One timestep from each of B equal parts of [0, T): less variance than B free draws.
-        t = (torch.arange(count) + torch.rand(count, generator=generator)) * (steps / count)
-        t = t.long().clamp_(max=steps - 1).to(device)
-        epsilon = torch.randn(x0.shape, generator=generator).to(device)
+        t = (torch.arange(count, device=device) + torch.rand(count, **draws)) * (steps / count)
+        t = t.long().clamp_(max=steps - 1)
+        epsilon = torch.randn(x0.shape, **draws)
         x_t = self.schedule.add_noise(x0, epsilon, t)
         target = training_target(
             x0, epsilon, self.schedule.alpha_bar[t], self.schedule.prediction_type
         )
+        return self.compute(model, x_t, t, states, target)
+
+    def _compute(
+        self, model: Any, x_t: Tensor, t: Tensor, states: Tensor, target: Tensor
+    ) -> dict[str, Tensor]:
         output = model(x_t, t, states)
         errors = (output.float() - target).square().mean(dim=(1, 2, 3))  # (B,)
-        third = count // 3 or 1
+        third = len(errors) // 3 or 1
         return {
             "loss": errors.mean(),
             "little_noise": errors[:third].mean(),  # t is sorted

@@ -12,6 +12,7 @@ that is not: model, optimiser, average and n are all there is to restore.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import math
@@ -48,7 +49,8 @@ class Settings:
     ema_decay: float = 0.999  # 0 turns the moving average off
     seed: int = 0
     mixed_precision: str = "auto"  # "auto", "no", "bf16"
-    compile: bool = False
+    compile: bool = False  # the task's computation, with torch.compile
+    seconds: float = 0.0  # where it is not 0: end after about so long, with fewer steps if need be
     log_every: int = 20  # steps
     sample_every: int = 0  # steps; 0 draws samples only at the end
     save_every_seconds: float = 180.0
@@ -59,6 +61,7 @@ class Task(Protocol):
 
     name: str
     model: nn.Module
+    compute: Any  # the part of `loss` that `Settings.compile` compiles; it draws nothing
 
     def loss(self, model: Any, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The batch's losses; the entry "loss" is minimised, the others are logged."""
@@ -178,7 +181,12 @@ def train(task: Task, settings: Settings, folder: str | Path, progress: bool = T
     # Gradients are averaged below, by hand, so the model is not wrapped a second time.
     model = accelerator.prepare_model(task.model, evaluation_mode=True)
     optimizer = accelerator.prepare_optimizer(optimizer)
-    run = torch.compile(model) if settings.compile else model
+    if accelerator.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # what stays in float32 uses TF32
+        model.to(memory_format=torch.channels_last)
+    if settings.compile:
+        task.compute = torch.compile(task.compute)
+    pace = Pace(settings, start)
     ema.average = {k: v.to(accelerator.device) for k, v in ema.average.items()}
     log = Log(folder, start) if main else SilentLog()
 
@@ -193,12 +201,14 @@ def train(task: Task, settings: Settings, folder: str | Path, progress: bool = T
     done = start
     model.train()
     with DelayedInterrupt() as interrupt:
-        for step in _bar(start, settings.steps, task.name, progress and main, log):
+        for step in _bar(start, pace, task.name, progress and main, log):
+            spent = seconds + time.monotonic() - began
+            pace.look(step, spent)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(settings, step)
+                group["lr"] = learning_rate(pace.settings, step)
             generator = step_generator(settings.seed, step, rank)
             with accelerator.autocast():
-                losses = task.loss(run, step, generator)
+                losses = task.loss(model, step, generator)
             accelerator.backward(losses["loss"])
             stop = interrupt.asked
             if processes > 1:
@@ -209,7 +219,7 @@ def train(task: Task, settings: Settings, folder: str | Path, progress: bool = T
             if settings.ema_decay:
                 ema.update(accelerator.unwrap_model(model), step)
             due = stop or time.monotonic() - saved > settings.save_every_seconds
-            log_now = step % settings.log_every == 0 or step + 1 == settings.steps
+            log_now = step % settings.log_every == 0 or step + 1 == pace.steps
             # Before anything is saved, and in all processes at once: the norm is the same in each.
             if (log_now or due or processes > 1) and not math.isfinite(float(norm)):
                 raise FloatingPointError(
@@ -237,6 +247,7 @@ def train(task: Task, settings: Settings, folder: str | Path, progress: bool = T
         ema.copy_to(raw)
     if not main:
         return {}
+    settings = dataclasses.replace(settings, steps=pace.steps)
     _save_samples(task, raw, None, folder, settings.steps)
     result = {
         "task": task.name,
@@ -254,6 +265,45 @@ def train(task: Task, settings: Settings, folder: str | Path, progress: bool = T
     }
     write_atomically(folder / "run.json", (json.dumps(result, indent=2) + "\n").encode())
     return result
+
+
+class Pace:
+    """How many steps a run takes: `Settings.steps`, or as many as fit into `Settings.seconds`.
+
+    The number is estimated again and again, since what the machine does beside this run may change;
+    the fall of the learning rate ends with the run in any case.
+
+    Args:
+        settings: of the run.
+        start: the first step.
+    """
+
+    EVERY = 50  # steps between two estimates
+    SKIP = 20  # steps in which compilation and warm-up hide the pace
+
+    def __init__(self, settings: Settings, start: int) -> None:
+        self.settings = settings
+        self._most = settings.steps
+        self._from = start + self.SKIP
+        self._mark: tuple[int, float] | None = None
+
+    @property
+    def steps(self) -> int:
+        """As many as are planned now."""
+        return self.settings.steps
+
+    def look(self, step: int, spent: float) -> None:
+        """Take note that `step` begins `spent` seconds after the run began."""
+        limit = self.settings.seconds
+        if not limit or step < self._from or (step - self._from) % self.EVERY:
+            return
+        if self._mark is not None:
+            before, then = self._mark
+            each = max((spent - then) / (step - before), 1e-9)
+            fits = step + int(max(limit - spent, 0.0) / each)
+            self.settings = dataclasses.replace(self.settings, steps=min(max(step + 1, fits), self._most))
+        if self._mark is None or step - self._mark[0] >= 10 * self.EVERY:
+            self._mark = (step, spent)
 
 
 def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
@@ -366,12 +416,16 @@ class SilentLog(Log):
         self.last = figures
 
 
-def _bar(start: int, stop: int, name: str, progress: bool, log: Log) -> Iterator[int]:
+def _bar(start: int, pace: Pace, name: str, progress: bool, log: Log) -> Iterator[int]:
     from tqdm.auto import tqdm
 
-    with tqdm(total=stop, initial=start, desc=name, disable=not progress, mininterval=2) as bar:
-        for step in range(start, stop):
+    total = pace.steps
+    with tqdm(total=total, initial=start, desc=name, disable=not progress, mininterval=2) as bar:
+        step = start
+        while step < pace.steps:
             yield step
+            step += 1
+            bar.total = pace.steps
             bar.update()
             if "loss" in log.last:
                 bar.set_postfix(loss=f"{log.last['loss']:.4f}", refresh=False)

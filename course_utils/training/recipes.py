@@ -3,10 +3,11 @@
     clip      pictures and captions -> text tower (the conditioner), kept whole for the lessons
     judge     another CLIP, of another shape and seed, that only ever evaluates
     vae       pictures -> latents -> pictures
+    decoder   goes on with the vae's decoder, from the same latents
     denoiser  needs clip and vae: noisy latents and words -> latents
 
-Presets: `smoke` proves in seconds that the chain holds together; `cpu` made the shipped weights on
-two cores; `gpu` trains on every concept.
+Presets: `smoke` proves in seconds that the chain holds together; `cpu` knows 40 concepts, after hours on
+two cores; `gpu` made the shipped weights in minutes.
 """
 
 from __future__ import annotations
@@ -29,14 +30,15 @@ from course_utils.models import CLIP, VAE, TextEncoder, Tokenizer, UNet
 from course_utils.models.clip import CLIPConfig, ConvConfig, TextConfig
 from course_utils.pipeline import model_index
 from course_utils.schedules import NoiseSchedule
+from course_utils.training.bank import CaptionBank
 from course_utils.training.clip import CLIPTask
 from course_utils.training.denoiser import DenoiserTask, build_bank, preview_prompts
 from course_utils.training.init import keep_signal
 from course_utils.training.loop import Settings, train
 from course_utils.training.processes import shares_cpu
-from course_utils.training.vae import VAETask
+from course_utils.training.vae import DecoderTask, VAETask
 
-RECIPES = ("clip", "judge", "vae", "denoiser")
+RECIPES = ("clip", "judge", "vae", "decoder", "denoiser")
 JUDGE_SEED = 1000  # the judge's own: weights, batches, captions and augmentation all differ
 
 
@@ -57,6 +59,8 @@ class Preset:
         unet_heads: attention heads.
         bank_size: captioned pictures that the denoiser learns from.
         settings: how each recipe is trained.
+        caption_bank: captions that clip and judge cut into tokens beforehand, for each picture; 0
+            draws new ones at every step.
     """
 
     subset: str
@@ -75,6 +79,7 @@ class Preset:
     unet_groups: int
     bank_size: int
     settings: Mapping[str, Settings]
+    caption_bank: int = 0
 
 
 def _text(width: int, layers: int, act: str = "quick_gelu") -> dict[str, Any]:
@@ -111,6 +116,7 @@ CPU = Preset(
             1300, 128, 1e-3, 50, 0.4, 0.05, ema_decay=0.99, log_every=10, seed=JUDGE_SEED
         ),
         "vae": Settings(3300, 16, 1e-3, 100, 0.4, 0.0, ema_decay=0.998, sample_every=500),
+        "decoder": Settings(500, 16, 5e-4, 50, 0.4, 0.0, ema_decay=0.995),
         "denoiser": Settings(3800, 32, 1e-3, 100, 0.3, 0.01, ema_decay=0.998, sample_every=500),
     },
 )
@@ -135,32 +141,37 @@ SMOKE = Preset(
         "clip": Settings(6, 8, 1e-3, 2, log_every=2),
         "judge": Settings(6, 8, 1e-3, 2, log_every=2, seed=JUDGE_SEED),
         "vae": Settings(6, 4, 1e-3, 2, log_every=2),
+        "decoder": Settings(2, 4, 1e-3, 2, log_every=2),
         "denoiser": Settings(6, 8, 1e-3, 2, log_every=2),
     },
 )
 
 GPU = Preset(
-    subset="all",
-    clip_subset="all",
-    judge_subset="all",
-    vocab_size=4096,
-    text=_text(384, 6) | {"num_attention_heads": 6, "projection_dim": 256},
-    judge_text=_text(256, 4, "gelu") | {"projection_dim": 256},
-    tower=ConvConfig((64, 128, 256, 384), 2, 384),
-    judge_tower=ConvConfig((48, 96, 192, 320), 3, 320),
-    vae_channels=(32, 64, 128, 256),
-    unet_channels=(192, 384),
+    subset="everyday",
+    clip_subset="everyday",
+    judge_subset="everyday",
+    vocab_size=3072,
+    text=_text(256, 4),
+    judge_text=_text(128, 2, "gelu"),
+    tower=ConvConfig((32, 64, 128, 256), 1, 256),
+    judge_tower=ConvConfig((48, 96, 160, 224), 1, 256),
+    vae_channels=(32, 64, 128, 128),
+    unet_channels=(128, 256),
     vae_groups=8,
     vae_whole_from=0,
-    unet_heads=6,
-    unet_groups=16,
-    bank_size=400_000,
+    unet_heads=4,
+    unet_groups=8,
+    bank_size=500_000,
+    caption_bank=12,
     settings={
-        "clip": Settings(8_000, 512, 1e-3, 200, 0.4, 0.05, ema_decay=0.999),
-        "judge": Settings(8_000, 512, 1e-3, 200, 0.4, 0.05, ema_decay=0.999, seed=JUDGE_SEED),
-        "vae": Settings(20_000, 64, 1e-3, 200, 0.4, 0.0, ema_decay=0.999, sample_every=2_000),
+        "clip": Settings(12_000, 512, 1e-3, 300, 0.4, 0.05, ema_decay=0.998, compile=True),
+        "judge": Settings(
+            12_000, 512, 1e-3, 300, 0.4, 0.05, ema_decay=0.998, seed=JUDGE_SEED, compile=True
+        ),
+        "vae": Settings(20_000, 128, 1e-3, 300, 0.4, 0.0, ema_decay=0.999, compile=True),
+        "decoder": Settings(6_000, 128, 7e-4, 200, 0.5, 0.0, ema_decay=0.998, compile=True),
         "denoiser": Settings(
-            60_000, 512, 6e-4, 500, 0.3, 0.01, ema_decay=0.9995, sample_every=5_000
+            20_000, 1024, 1e-3, 500, 0.4, 0.01, ema_decay=0.9995, log_every=50, compile=True
         ),
     },
 )
@@ -266,8 +277,12 @@ def _clip_task(
     clip = CLIP(CLIPConfig(config, tower, config.projection_dim))
     is_judge = name == "judge"
     subset = preset.judge_subset if is_judge else preset.clip_subset
+    bank = None
+    if preset.caption_bank:
+        data = CaptionedEmoji(subset)
+        bank = CaptionBank(data, tokenizer, preset.caption_bank, settings.seed)
     batch_size = settings.batch_size
-    return CLIPTask(clip, tokenizer, subset, batch_size, strength, name, siblings=is_judge)
+    return CLIPTask(clip, tokenizer, subset, batch_size, strength, name, is_judge, bank)
 
 
 def _finish_clip(task: CLIPTask, preset: Preset, paths: Paths) -> None:
@@ -324,6 +339,17 @@ def _finish_vae(task: VAETask, preset: Preset, paths: Paths) -> None:
     vae.save_pretrained(paths.pipeline / "vae", torch.float16)
 
 
+def _build_decoder(preset: Preset, paths: Paths, settings: Settings) -> DecoderTask:
+    vae = VAE.from_pretrained(paths.pipeline / "vae")
+    return DecoderTask(vae, preset.subset, settings.batch_size)
+
+
+def _finish_decoder(task: DecoderTask, preset: Preset, paths: Paths) -> None:
+    """Save the VAE; encoder and `scaling_factor` are as they were."""
+    assert isinstance(task.model, VAE)
+    task.model.save_pretrained(paths.pipeline / "vae", torch.float16)
+
+
 # --- denoiser --------------------------------------------------------------------------------
 
 
@@ -348,7 +374,10 @@ def _build_denoiser(preset: Preset, paths: Paths, settings: Settings) -> Denoise
     if torch.cuda.is_available():
         vae, encoder = vae.cuda(), encoder.cuda()
     data = CaptionedEmoji(preset.subset)
-    bank = build_bank(data, vae, encoder, tokenizer, preset.bank_size, settings.seed)
+    if torch.cuda.is_available():
+        data.to("cuda")
+    cache = paths.runs / "captions.safetensors"
+    bank = build_bank(data, vae, encoder, tokenizer, preset.bank_size, settings.seed, cache)
     with torch.no_grad():
         prompts = preview_prompts(data, 16)
         states = encoder(tokenizer(prompts).to(encoder.device))
@@ -406,11 +435,13 @@ BUILDERS: dict[str, Callable[[Preset, Paths, Settings], Any]] = {
     "clip": _build_clip,
     "judge": _build_judge,
     "vae": _build_vae,
+    "decoder": _build_decoder,
     "denoiser": _build_denoiser,
 }
 FINISHERS: dict[str, Callable[[Any, Preset, Paths], None]] = {
     "clip": _finish_clip,
     "judge": _finish_judge,
     "vae": _finish_vae,
+    "decoder": _finish_decoder,
     "denoiser": _finish_denoiser,
 }
