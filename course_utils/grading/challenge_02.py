@@ -43,6 +43,7 @@ MOST_CLIPPED = 0.08  # share of channel values at 0 or 255 above that of the art
 
 # --- the sizes -----------------------------------------------------------------------------------
 
+SUBSET = "starter"  # what is asked for: 40 things that any judge tells apart, and any person
 CALLS = 8  # of the network, in one call of `sample`
 GUIDANCE = 2.5
 FINISHED_STEPS = 50  # of DPM-Solver++(2M), for the finished picture
@@ -69,26 +70,14 @@ def pipeline() -> Pipeline:
 
 @functools.lru_cache
 def scene() -> Scene:
-    """The pinned judge among the model's concepts, the data, and the pairs that were trained on."""
-    from course_utils.data.captions import STYLES
-    from course_utils.data.concepts import load_concepts
+    """The pinned judge among `SUBSET`'s concepts, the data, and the pairs that were trained on."""
     from course_utils.data.emoji import CaptionedEmoji
     from course_utils.evaluation import Judge
     from course_utils.evaluation.measure import Scene
 
-    vocabulary = pipeline().vocabulary
-    assert vocabulary is not None
-    names = tuple(concept.name for concept in vocabulary.concepts)
-    place = {concept.name: i for i, concept in enumerate(load_concepts(vocabulary.subset))}
-    index = {place[name]: i for i, name in enumerate(names)}
-    held_out = set(vocabulary.held_out)
-    training = [
-        (index[concept], style)
-        for concept, style in CaptionedEmoji(vocabulary.subset, split="all").pairs
-        if concept in index and (names[index[concept]], STYLES[style]) not in held_out
-    ]
-    judge = Judge.load().among(names)
-    return Scene(judge, vocabulary.subset, names, training, round_trip)
+    data = CaptionedEmoji(SUBSET, split="train")
+    names = tuple(concept.name for concept in data.concepts)
+    return Scene(Judge.load().among(names), SUBSET, names, data.pairs, round_trip)
 
 
 @torch.no_grad()

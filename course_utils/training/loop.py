@@ -301,7 +301,9 @@ class Pace:
             before, then = self._mark
             each = max((spent - then) / (step - before), 1e-9)
             fits = step + int(max(limit - spent, 0.0) / each)
-            self.settings = dataclasses.replace(self.settings, steps=min(max(step + 1, fits), self._most))
+            self.settings = dataclasses.replace(
+                self.settings, steps=min(max(step + 1, fits), self._most)
+            )
         if self._mark is None or step - self._mark[0] >= 10 * self.EVERY:
             self._mark = (step, spent)
 

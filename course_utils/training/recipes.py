@@ -164,14 +164,14 @@ GPU = Preset(
     bank_size=500_000,
     caption_bank=12,
     settings={
-        "clip": Settings(12_000, 512, 1e-3, 300, 0.4, 0.05, ema_decay=0.998, compile=True),
+        "clip": Settings(4_324, 512, 1e-3, 300, 0.4, 0.05, ema_decay=0.998, compile=True),
         "judge": Settings(
-            12_000, 512, 1e-3, 300, 0.4, 0.05, ema_decay=0.998, seed=JUDGE_SEED, compile=True
+            5_208, 512, 1e-3, 300, 0.4, 0.05, ema_decay=0.998, seed=JUDGE_SEED, compile=True
         ),
-        "vae": Settings(20_000, 128, 1e-3, 300, 0.4, 0.0, ema_decay=0.999, compile=True),
-        "decoder": Settings(6_000, 128, 7e-4, 200, 0.5, 0.0, ema_decay=0.998, compile=True),
+        "vae": Settings(3_009, 128, 1e-3, 300, 0.4, 0.0, ema_decay=0.999, compile=True),
+        "decoder": Settings(6_832, 128, 7e-4, 200, 0.5, 0.0, ema_decay=0.998, compile=True),
         "denoiser": Settings(
-            20_000, 1024, 1e-3, 500, 0.4, 0.01, ema_decay=0.9995, log_every=50, compile=True
+            7_104, 1024, 1e-3, 500, 0.4, 0.01, ema_decay=0.9995, log_every=50, compile=True
         ),
     },
 )

@@ -138,9 +138,7 @@ def draw_pictures(data: CaptionedEmoji, count: int, generator: torch.Generator) 
     """Random pairs on random backgrounds, without captions: (count, 3, 64, 64)."""
     device = generator.device
     chosen = torch.randint(len(data.pairs), (count,), generator=generator, device=device)
-    background = torch.randint(
-        len(BACKGROUND_NAMES), (count,), generator=generator, device=device
-    )
+    background = torch.randint(len(BACKGROUND_NAMES), (count,), generator=generator, device=device)
     pairs = data.pair_ids[chosen]
     return data.render_batch(pairs[:, 0], pairs[:, 1], background)
 
