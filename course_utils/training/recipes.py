@@ -6,8 +6,8 @@
     decoder   goes on with the vae's decoder, from the same latents
     denoiser  needs clip and vae: noisy latents and words -> latents
 
-Presets: `smoke` proves in seconds that the chain holds together; `cpu` knows 40 concepts, after hours on
-two cores; `gpu` made the shipped weights in minutes.
+Presets: `smoke` proves in seconds that the chain holds together; `cpu` teaches 40 concepts in two
+hours on two cores; `gpu` made the shipped weights, 804 concepts, in minutes.
 """
 
 from __future__ import annotations

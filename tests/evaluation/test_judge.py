@@ -11,7 +11,14 @@ import torch
 
 from course_utils.data import BACKGROUNDS, STYLES, CaptionedEmoji, full_caption
 from course_utils.evaluation import Judge, folder_sha256
-from course_utils.evaluation.judge import FILES, FOLDER, JUDGE_SHA256
+from course_utils.evaluation.judge import (
+    CAPTIONS,
+    FILES,
+    FOLDER,
+    JUDGE_SHA256,
+    read_captions,
+    write_captions,
+)
 from course_utils.models.base import WeightsError
 
 
@@ -48,6 +55,56 @@ def test_a_missing_file_is_named(judge_folder: Path, name: str) -> None:
     (judge_folder / name).unlink()
     with pytest.raises(WeightsError, match=name):
         Judge.load(judge_folder, sha256=None)
+
+
+# --- what it says of captions is kept ------------------------------------------------------------
+
+
+def test_the_shipped_text_features_are_those_of_the_text_tower() -> None:
+    judge = Judge.load()
+    kept = read_captions(FOLDER, JUDGE_SHA256)
+    assert kept is not None, "the shipped file is not the pinned one"
+    few = (0, 39, len(judge.concepts) - 1)
+    fresh = Judge(judge.clip, judge.tokenizer, [judge.concepts[i] for i in few]).text_features()
+    torch.testing.assert_close(kept[list(few)], fresh, atol=1e-3, rtol=0)
+
+
+def test_text_features_are_written_and_read(
+    judge_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Judge.load(judge_folder, sha256=None).text_features()
+    write_captions(judge_folder)
+    judge = Judge.load(judge_folder, sha256=None)
+    monkeypatch.setattr(judge.clip, "embed_text", None)  # not asked again
+    torch.testing.assert_close(judge.text_features(), before, atol=1e-3, rtol=0)
+    chosen = judge.among(["frog", "cat face"])
+    assert torch.equal(chosen.text_features(), judge.text_features()[[7, 0]])
+    assert chosen.classify(pictures(2)).objects.shape == (2, 2)
+
+
+@pytest.mark.parametrize("damage", ["another judge's", "half a file", "no file"])
+def test_text_features_that_do_not_belong_are_computed_anew(
+    judge_folder: Path, tmp_path: Path, make_judge: Callable[..., Path], damage: str
+) -> None:
+    expected = Judge.load(judge_folder, sha256=None).text_features()
+    path = write_captions(judge_folder)
+    if damage == "another judge's":
+        other = write_captions(make_judge(tmp_path / "other", seed=1))
+        path.write_bytes(other.read_bytes())
+    elif damage == "half a file":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        path.unlink()
+    assert torch.equal(Judge.load(judge_folder, sha256=None).text_features(), expected)
+
+
+def test_text_features_of_the_pinned_judge_are_pinned_too(tmp_path: Path) -> None:
+    folder = shutil.copytree(FOLDER, tmp_path / "judge")
+    assert read_captions(folder, JUDGE_SHA256) is not None
+    content = bytearray((folder / CAPTIONS).read_bytes())
+    content[-1] ^= 1
+    (folder / CAPTIONS).write_bytes(content)
+    assert read_captions(folder, JUDGE_SHA256) is None
 
 
 def test_line_ends_do_not_change_the_hash(

@@ -326,9 +326,9 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_chain_writes_every_part(chain: Path) -> None:
     weights = chain / "weights"
-    for name in ("clip", "judge", "vae", "denoiser"):
+    for name, steps in (("clip", 6), ("judge", 6), ("vae", 6), ("decoder", 2), ("denoiser", 6)):
         figures = json.loads((chain / name / "run.json").read_text())
-        assert figures["steps"] == 6
+        assert figures["steps"] == steps
         assert math.isfinite(figures["loss"])
     assert (
         CLIP.from_pretrained(weights / "judge").config
@@ -408,7 +408,7 @@ def test_a_chain_that_was_cut_ends_the_same(
         shutil.rmtree(folder / lost)
     assert train_all(folder) == 0
     paths = list(chain.rglob("*.safetensors"))
-    assert len(paths) == 4 + 5
+    assert len(paths) == 5 + 5 + 1  # checkpoints, weights, the captions' tokens
     for path in paths:
         # Tensor by tensor: a checkpoint's note also holds the seconds that it took.
         again, before = load_file(folder / path.relative_to(chain)), load_file(path)
@@ -416,7 +416,7 @@ def test_a_chain_that_was_cut_ends_the_same(
         for name, tensor in before.items():
             assert torch.equal(again[name], tensor), (path, name)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["clip", "judge", "vae", "denoiser"]
+    assert [line.split(":")[0] for line in lines] == ["clip", "judge", "vae", "decoder", "denoiser"]
 
 
 @pytest.mark.parametrize(
