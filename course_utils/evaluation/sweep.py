@@ -39,6 +39,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_utils.data.concepts import load_concepts
 from course_utils.evaluation import intervals, metrics
 from course_utils.evaluation.evaluate import (
     Settings,
@@ -88,6 +89,7 @@ class SweepSettings:
 
     scales: tuple[float, ...] = SCALES
     variants: tuple[str, ...] = tuple(VARIANTS)  # names in `VARIANTS`
+    subset: str | None = "core"  # of the data: where the concepts come from; None: all it knows
     prompts: int = 24
     seeds: int = 3  # pictures a prompt; at least 2 for diversity
     seed: int = 0  # the first; also fixes the choice of prompts and the resampling
@@ -116,7 +118,7 @@ class SweepSettings:
         return (
             f"{len(self.scales)} scales x {self.prompts} prompts x {self.seeds} seeds, "
             f"{self.num_steps} steps of {self.sampler}, {len(self.variants)} kind"
-            f"{'s' * (len(self.variants) != 1)} of guidance"
+            f"{'s' * (len(self.variants) != 1)} of guidance, concepts of {self.subset or 'all'}"
         )
 
 
@@ -363,6 +365,13 @@ class _Bench:
         if pipeline.vocabulary is None:
             raise ValueError("pipeline has no vocabulary; expected a model with a concepts.json")
         names = tuple(c.name for c in pipeline.vocabulary.concepts)
+        if settings.subset is not None:
+            inside = {c.name for c in load_concepts(settings.subset)}
+            names = tuple(name for name in names if name in inside)
+            if not names:
+                raise ValueError(
+                    f"subset is {settings.subset!r}, of which the model knows no concept"
+                )
         subset = _smallest_subset(names)
         pairs = _pairs(subset, names, pipeline.vocabulary)["seen"]
         self.settings = settings
@@ -571,6 +580,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=options.seed,
             num_steps=options.steps,
             batch_size=options.batch,
+            subset=options.subset,
         )
         judge = Judge.load(options.judge, **({} if options.judge is None else {"sha256": None}))
         pipeline = Pipeline.load(options.model)
@@ -627,6 +637,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--steps", type=int, default=default.num_steps)
     parser.add_argument("--batch", type=int, default=default.batch_size)
+    parser.add_argument(
+        "--subset", default=default.subset, help="of the data, where the concepts come from"
+    )
     return parser
 
 

@@ -124,7 +124,7 @@ class Studio:
 
     @property
     def pipeline(self) -> Pipeline:
-        """Who draws; the first time this reads 20 MB."""
+        """Who draws; the first time this reads 48 MB."""
         with self._lock:
             if self._pipeline is None:
                 self._pipeline = default_pipeline()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 UNIT = 1.5  # pixels on the page for each number of a tensor
 REACH = 3.0  # numbers beyond ±REACH look like it
 # What the bundled model has; the map opens with it, before any model is read.
-SIZES = {"ids": (1, 32), "states": (1, 32, 192), "latents": (1, 4, 8, 8), "pixels": (1, 3, 64, 64)}
+SIZES = {"ids": (1, 32), "states": (1, 32, 256), "latents": (1, 4, 8, 8), "pixels": (1, 3, 64, 64)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ PLACES: dict[str, Place] = {
         (356, 150, 118, 88),
     ),
 }
-WIDTH, HEIGHT = 588, 282  # of the map
+WIDTH, HEIGHT = 604, 282  # of the map
 
 
 SHOTS = {

@@ -6,6 +6,7 @@ The definitions are those of `course_utils.evaluation`, for a prompt that somebo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,20 +71,29 @@ def read_prompt(prompt: str, vocabulary: Vocabulary | None) -> Asked:
 
 def _find_concept(words: Sequence[str], vocabulary: Vocabulary | None) -> tuple[str | None, range]:
     """The concept that a prompt names, and where its words stand."""
-    from course_utils.pipeline import words_of
-
+    there = set(words)
     best: tuple[int, int] | None = None
     found: tuple[str | None, range] = (None, range(0))
     for concept in () if vocabulary is None else vocabulary.concepts:
         for text in (concept.name, *concept.synonyms):
-            phrase = words_of(text)
+            phrase = _phrase(text)
+            if not there.issuperset(phrase):  # of hundreds of concepts, nearly all
+                continue
             for start in range(len(words) - len(phrase) + 1):
-                if list(words[start : start + len(phrase)]) != phrase:
+                if tuple(words[start : start + len(phrase)]) != phrase:
                     continue
                 rank = (-len(phrase), start)
                 if best is None or rank < best:
                     best, found = rank, (concept.name, range(start, start + len(phrase)))
     return found
+
+
+@functools.cache
+def _phrase(text: str) -> tuple[str, ...]:
+    """The words of a name or synonym; there are a few thousand of them."""
+    from course_utils.pipeline import words_of
+
+    return tuple(words_of(text))
 
 
 @dataclass(frozen=True)

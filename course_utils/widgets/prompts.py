@@ -55,7 +55,7 @@ EXAMPLES: dict[str, tuple[Recipe, Recipe]] = {
     ),
     "a negative prompt": (
         Recipe("a house", num_steps=STEPS),
-        Recipe("a house", "orange background", num_steps=STEPS),
+        Recipe("a house", "red background", num_steps=STEPS),
     ),
     "words it has never met": (
         Recipe("eine Katze", num_steps=STEPS),

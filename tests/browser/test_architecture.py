@@ -65,11 +65,11 @@ def test_it_paints_within_a_second(notebook: Notebook, shown: View) -> None:
 def test_tensors_are_drawn_to_scale(notebook: Notebook, shown: View) -> None:
     boxes = [img.bounding_box() for img in shown.part("map").locator("img").all()]
     sizes = [(round(box["width"]), round(box["height"])) for box in boxes if box]
-    assert sizes == [(288, 48), *[(12, 12)] * 8, (96, 96)]
+    assert sizes == [(384, 48), *[(12, 12)] * 8, (96, 96)]
     own = [shown.pixels("map", index).shape for index in range(10)]
-    assert own == [(32, 192, 3), *[(8, 8, 3)] * 8, (64, 64, 3)], "a pixel for each number"
+    assert own == [(32, 256, 3), *[(8, 8, 3)] * 8, (64, 64, 3)], "a pixel for each number"
     text = shown.part("map").inner_text()
-    for size in ("(1, 32, 192)", "(1, 4, 8, 8)", "(1, 3, 64, 64)"):
+    for size in ("(1, 32, 256)", "(1, 4, 8, 8)", "(1, 3, 64, 64)"):
         assert size in text
 
 
@@ -92,9 +92,9 @@ def test_what_comes_out(notebook: Notebook, shown: View) -> None:
     run(shown, "text")
     tokens = shown.part("output").locator(".am-token")
     assert tokens.locator("bdi").all_inner_texts()[:4] == ["[start]", "a", "cat", "face"]
-    assert tokens.locator("small").nth(0).inner_text() == "1022"
+    assert tokens.locator("small").nth(0).inner_text() == "2682"
     states = shown.pixels("output")
-    assert states.shape == (32, 192, 3) and states.std() > 20
+    assert states.shape == (32, 256, 3) and states.std() > 20
     expect(shown.part("shots")).to_be_hidden()
     run(shown, "noise")
     shown.expect_text("found", re.compile(r"256 numbers, mean [+−]0\.\d\d"))

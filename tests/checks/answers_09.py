@@ -171,7 +171,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("09.spread", spread_middle, "distance to the mean picture"),
     ("09.spread", spread_per_pixel, "One number is expected"),
     ("09.my_prompt", ["a cat"], "is of type list; expected a text"),
-    ("09.my_prompt", "a zebra, 3d style, on a blue background", "has never met: zebra"),
+    ("09.my_prompt", "a yak, 3d style, on a blue background", "has never met: yak"),
     ("09.my_prompt", "a dog, 3d style, on a blue background", "does not name the cat"),
     ("09.my_prompt", "a cat on a blue background", "It names no style"),
     ("09.my_prompt", "a cat, 3d style", "says nothing of the background"),

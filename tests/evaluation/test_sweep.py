@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from course_utils.evaluation import Estimate, Judge
+from course_utils.evaluation.judge import JUDGE_SHA256
 from course_utils.evaluation.sweep import (
     FILE,
     VARIANTS,
@@ -21,6 +22,7 @@ from course_utils.evaluation.sweep import (
     Point,
     Sweep,
     SweepSettings,
+    _Bench,
     best_scale,
     follows_half,
     main,
@@ -133,6 +135,26 @@ def test_pipeline_draw_is_pipeline_draw(model: Pipeline) -> None:
         torch.testing.assert_close(ours.clamp(-1, 1), theirs.pixels.clamp(-1, 1))
 
 
+def test_the_concepts_come_from_a_subset_of_the_data(model: Pipeline, judge: Judge) -> None:
+    assert model.vocabulary is not None
+    names = ("cat face", "rocket", "star", "grinning face")  # the last one is not in `core`
+    judge = Judge(judge.clip, judge.tokenizer, (*judge.concepts, "grinning face"))
+    vocabulary = dataclasses.replace(model.vocabulary, concepts=tuple(map(Concept, names)))
+    more = dataclasses.replace(model, vocabulary=vocabulary)
+
+    def asked(subset: str | None) -> set[str]:
+        settings = dataclasses.replace(TINY, subset=subset, prompts=24)
+        bench = _Bench(more, judge, settings)
+        assert set(bench.scene.names) == set(bench.scene.judge.concepts)
+        return {bench.scene.names[prompt.concept] for prompt in bench.prompts}
+
+    assert asked("everyday") == asked(None) == set(names)
+    assert asked("core") == set(names) - {"grinning face"}
+    alone = dataclasses.replace(vocabulary, concepts=(Concept("grinning face"),))
+    with pytest.raises(ValueError, match="subset is 'core', of which the model knows no"):
+        sweep(dataclasses.replace(model, vocabulary=alone), judge, TINY)
+
+
 # --- the file ------------------------------------------------------------------------------------
 
 
@@ -163,6 +185,10 @@ def test_the_shipped_file_says_what_it_is() -> None:
     assert data["size"] == shipped.settings.size
     assert "course_utils.evaluation.sweep" in data["made"]["command"]
     assert len(shipped.points) == len(shipped.settings.scales) * len(shipped.settings.variants)
+    assert shipped.settings.subset == "core" and "concepts of core" in shipped.settings.size
+    here = Sweep(shipped.settings, weights_sha256("emoji-64"), JUDGE_SHA256)
+    again = "make it anew: python -m course_utils.evaluation.sweep --new --seeds 2 --out FILE"
+    assert not shipped.made_with_other_weights(here), again
     assert shipped.settings.scales[0] == 0 and shipped.settings.scales[-1] == 20
     assert 1.0 in shipped.settings.scales
     for name in shipped.settings.variants:
