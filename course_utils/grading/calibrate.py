@@ -3,12 +3,17 @@
 Contestants are declared in `calibration_NN.py`: noise, a naive answer, the reference, real
 pictures, whatever a band must tell apart. Each is verified on many seeds; the table says what was
 measured, with 95 % intervals, how many points it gave, and how often it passed. Written to
-`challenges/NN_name/calibration.md` and `calibration.json`, after every seed, and continued there.
+`challenges/NN_name/calibration.md` and `calibration.json`, after every seed, and continued there,
+unless the weights that it was measured with have changed: then it starts anew.
+
+Points are given when the table is written, so that other bands need no new measurement. Where a
+check that refuses has changed, remove the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import json
 import math
@@ -24,6 +29,14 @@ from course_utils.grading.challenge import Challenge, find_challenge
 from course_utils.grading.verify import Result, verify
 
 ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = ROOT / "course_utils" / "weights"
+RESTS_ON: Mapping[str, tuple[str, ...]] = {
+    "02": ("emoji-64", "judge"),
+    "04": ("emoji-64/vae",),
+    "05": ("emoji-64", "judge"),
+    "06": ("emoji-64", "judge"),
+}
+"""Weights that a challenge measures with; what it measured with others says nothing of these."""
 Functions = Mapping[str, Callable[..., Any]]
 Contestants = Mapping[str, Functions]
 
@@ -50,6 +63,8 @@ def calibrate(
 ) -> dict[str, dict[str, Any]]:
     """Verify every contestant on seeds 0 to `seeds` - 1, going on where an earlier run stopped.
 
+    What an earlier run measured with other weights is dropped.
+
     Args:
         challenge: which.
         seeds: how many.
@@ -60,8 +75,11 @@ def calibrate(
         By contestant and seed, what `summary` keeps of a result.
     """
     found: dict[str, dict[str, Any]] = {}
+    weights = weights_sha256(challenge)
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept.get("weights", "") == weights:
+            found = kept["runs"]
     for name, functions in contestants(challenge).items():
         if only and name not in only:
             continue
@@ -72,9 +90,27 @@ def calibrate(
             started = time.monotonic()
             runs[str(seed)] = summary(verify(challenge, Insider(functions), f"calibration {seed}"))
             runs[str(seed)]["seconds"] = round(time.monotonic() - started, 2)
-            write_atomically(path, (json.dumps({"runs": found}, indent=1) + "\n").encode())
+            content = {"weights": weights, "runs": found}
+            write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
             print(f"{name}, seed {seed}: {runs[str(seed)]['points']:g} points", file=sys.stderr)
     return found
+
+
+def weights_sha256(challenge: Challenge) -> str:
+    """One digest for all tensors that a challenge measures with; "" where there are none."""
+    digest = hashlib.sha256()
+    folders = RESTS_ON.get(challenge.number, ())
+    for path in sorted(p for folder in folders for p in (WEIGHTS / folder).rglob("*.safetensors")):
+        digest.update(path.relative_to(WEIGHTS).as_posix().encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest() if folders else ""
+
+
+def points_of(challenge: Challenge, run: Mapping[str, Any]) -> float:
+    """What a run's values are worth with the bands as they are now."""
+    found = [(part, run["values"].get(part.id)) for part in challenge.parts]
+    bands = [part.band(value) for part, value in found if value is not None]
+    return sum(band.points for band in bands if band is not None)
 
 
 def summary(result: Result) -> dict[str, Any]:
@@ -138,8 +174,9 @@ def table(challenge: Challenge, found: Mapping[str, Mapping[str, Any]]) -> str:
             lines.append(f"| {name} | 0 | " + "| " * len(titles) + "| not run yet |")
             continue
         cells = [_cell([run["values"].get(part.id) for run in every]) for part in challenge.parts]
-        points, low, high = interval([run["points"] for run in every])
-        passed = sum(run["passed"] for run in every)
+        scores = [points_of(challenge, run) for run in every]
+        points, low, high = interval(scores)
+        passed = sum(score >= challenge.pass_points for score in scores)
         share = share_interval(passed, len(every))
         lines.append(
             f"| {name} | {len(every)} | "

@@ -1,0 +1,89 @@
+"""What was measured is kept while the weights stay, and points follow the bands of today."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from course_utils.grading import calibrate
+from course_utils.grading.challenge import NAMES, Band, Challenge, Measurement, Part
+
+PART = Part(
+    id="a",
+    title="a number",
+    function="answer",
+    inputs=lambda random: [{"x": np.zeros(1)}],
+    measure=lambda inputs, outputs: Measurement(outputs[0]),
+    bands=(Band(2, 3), Band(1, 1)),
+    quantity="number",
+    better="more",
+)
+CHALLENGE = Challenge("01", "Test", ("answer",), (PART,), pass_points=3, setup="")
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
+    """Calibrate on so many seeds with weights in a folder; what was called, in words."""
+    calls: list[str] = []
+
+    def known(name: str, value: float) -> dict[str, Any]:
+        return {"answer": lambda x, **hidden: calls.append(name) or value}
+
+    both = {"good": known("good", 2.0), "naive": known("naive", 1.0)}
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "model.safetensors").write_bytes(b"first")
+    monkeypatch.setattr(calibrate, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(calibrate, "RESTS_ON", {"01": ("net",)})
+    monkeypatch.setattr(calibrate, "contestants", lambda challenge: both)
+
+    def run(seeds: int) -> list[str]:
+        calls.clear()
+        calibrate.calibrate(CHALLENGE, seeds, tmp_path / "calibration.json")
+        return list(calls)
+
+    return run
+
+
+def test_it_goes_on_while_the_weights_stay_and_starts_anew_with_others(
+    measured: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    assert measured(2) == ["good", "good", "naive", "naive"]
+    assert measured(3) == ["good", "naive"]
+    (tmp_path / "net" / "model.safetensors").write_bytes(b"second")
+    assert measured(1) == ["good", "naive"]
+    kept = json.loads((tmp_path / "calibration.json").read_text())
+    assert {name: list(runs) for name, runs in kept["runs"].items()} == {
+        "good": ["0"],
+        "naive": ["0"],
+    }
+    assert measured(1) == []
+    del kept["weights"]  # as it was before weights were recorded
+    (tmp_path / "calibration.json").write_text(json.dumps(kept))
+    assert measured(1) == ["good", "naive"]
+
+
+def test_points_follow_the_bands_of_today(
+    measured: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    measured(2)
+    runs = json.loads((tmp_path / "calibration.json").read_text())["runs"]
+    assert "| good | 2 | 2 (2 to 2) | 3.00 (3.00 to 3.00) | 2 of 2" in calibrate.table(
+        CHALLENGE, runs
+    )
+    harder = replace(CHALLENGE, parts=(replace(PART, bands=(Band(2.5, 3), Band(1.5, 2))),))
+    rows = calibrate.table(harder, runs)
+    assert "2.00 (2.00 to 2.00) | 0 of 2" in rows and "0.00 (0.00 to 0.00) | 0 of 2" in rows
+    refused = {"good": {"0": {**runs["good"]["0"], "values": {"a": None}}}}
+    assert "| refused | 0.00" in calibrate.table(CHALLENGE, refused)
+
+
+def test_every_folder_that_a_challenge_rests_on_is_there() -> None:
+    assert set(calibrate.RESTS_ON) <= set(NAMES)
+    for folders in calibrate.RESTS_ON.values():
+        assert all(list((calibrate.WEIGHTS / f).rglob("*.safetensors")) for f in folders)
