@@ -55,7 +55,7 @@ GRID_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.5, 7.0, 9.0, 12.0, 14.0
 GRID = Recipe("", scale=2.5, seed=0, count=4, num_steps=10)  # as in the sweep
 HIGHEST, NOTCH = 20.0, 0.5  # of the slider
 OWN = "own"
-LOW_DIVERSITY = 1e-3  # the lower end of its axis
+LOW_DIVERSITY = 1e-4  # the lower end of its axis
 METRICS: dict[str, tuple[str, Callable[[Scores], float | None]]] = {
     "alignment": ("0 to 1", lambda scores: scores.alignment),
     "saturation": ("0 to 1", lambda scores: scores.saturation),

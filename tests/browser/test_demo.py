@@ -50,7 +50,7 @@ def test_the_page_has_all_views(demo: Views, tmp_path: Path) -> None:
     view.expect_text("these", "alignment 1.00")
     before = view.pixels("grid")
     view.set_slider("guidance scale", 20)
-    view.expect_text("these", "object 0 of 4")
+    view.expect_text("these", "object 1 of 4")
     view.expect_pixels_change("grid", before)
     demo.page.screenshot(path=tmp_path / "demo_guidance.png", full_page=True)
 
@@ -63,7 +63,7 @@ def test_keys_walk_along_the_tabs(demo: Views, tmp_path: Path) -> None:
     expect(tabs.nth(4)).to_be_focused()
     demo.page.keyboard.press("Enter")
     view = demo.view(1)
-    view.expect_text("verdict", "8.1 times as much")
+    view.expect_text("verdict", "17 times as much")
     before = view.pixels("grid_b")
     view.control("example").select_option("a negative prompt")
     view.expect_pixels_change("grid_b", before)
