@@ -50,7 +50,7 @@ class Lesson:
 
 
 LESSONS: tuple[Lesson, ...] = (
-    Lesson("00", "00_start_here", "Start here", "How can noise turn into a picture?", 15, 60),
+    Lesson("00", "00_start_here", "Start here", "How can noise turn into a picture?", 15, 90),
     Lesson(
         "01",
         "01_forward_noising",

@@ -155,6 +155,16 @@ def test_the_views_draw_with_the_tiny_model_and_leave_the_course_s_own_to_others
     assert names["pipeline"].name == "tiny" and default_pipeline().name == DEFAULT_MODEL
 
 
+def test_the_page_finds_what_the_model_knows(cells, run_lesson, capsys) -> None:
+    sources = {name: cells[name] for name in ("first-picture", "vocabulary")}
+    names, _ = run_lesson(sources, quick=True)
+    said = capsys.readouterr().out
+    assert "4 things, among them" in said and "1 pairs never shown" in said
+    assert '"walrus": no such thing here' in said
+    names["find"]("app")
+    assert capsys.readouterr().out == '"app": red apple\n'
+
+
 # --- the exercise --------------------------------------------------------------------------------
 
 
@@ -175,7 +185,7 @@ def test_the_views_draw_with_the_tiny_model_and_leave_the_course_s_own_to_others
         ("my_prompts = ['a dog', 'a cat']", "1 of 3 prompts is missing", 2),
         ("my_prompts = ('dog', 'cat', 'rocket')", "my_prompts: right", 3),
         ("my_prompts = ['dog', '', 'cat', 'rocket']", "my_prompts: right", 3),
-        ("my_prompts = ['a zebra', '猫', '$x$ <b>']", "has never met", 3),
+        ("my_prompts = ['a walrus', '猫', '$x$ <b>']", "has never met", 3),
         ("my_prompts = ['dog ' * 200, 'cat', 'rocket']", "it does not see", 3),
         ("my_prompts = [f'dog {i}' for i in range(40)]", "my_prompts: right", 8),
     ],
