@@ -7,6 +7,7 @@ found. No number in the card is typed by hand.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from course_utils.evaluation.report import COLUMNS, ROWS, SPLITS
 from course_utils.files import write_atomically
 
 FOLDER = Path(__file__).parent.parent / "weights"
+FIRST = 40  # concepts that the card names
 RECIPES = ("clip", "judge", "vae", "decoder", "denoiser")
 
 
@@ -31,13 +33,21 @@ def card(folder: Path = FOLDER) -> str:
     text = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
     size = sum(p.stat().st_size for p in (folder / "emoji-64").rglob("*") if p.is_file())
     settings = evaluation["settings"]
+    text_config = json.loads((folder / "emoji-64" / "text_encoder" / "config.json").read_text())
+    first = [c["name"] for c in known["concepts"][:FIRST]]
     sweep = json.loads((folder / "guidance_sweep.json").read_text())
     return text.format(
-        concepts=", ".join(c["name"] for c in known["concepts"]),
+        concepts=", ".join(first),
+        subset=known["subset"],
+        tokens=text_config["max_position_embeddings"],
+        width=text_config["hidden_size"],
+        unet=f"{_parameters(folder / 'emoji-64' / 'unet') / 1e6:.1f}",
+        device=runs["denoiser"]["device"],
+        held_out_count=len(known["held_out"]),
         count=len(known["concepts"]),
         clip_count=_count(folder / "clip"),
         judge_count=_count(folder / "judge"),
-        held_out=", ".join(f"{name} ({style})" for name, style in known["held_out"]),
+        held_out=", ".join(f"{n} ({style})" for n, style in known["held_out"] if n in first),
         lesson_03=f"{(folder / 'lesson_03.safetensors').stat().st_size / 1e6:.1f}",
         sweep=sweep["size"],
         megabytes=f"{size / 1e6:.1f}",
@@ -51,6 +61,20 @@ def card(folder: Path = FOLDER) -> str:
     )
 
 
+def _parameters(folder: Path) -> int:
+    """How many numbers the weights in a folder hold."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            total += sum(
+                math.prod(file.get_slice(name).get_shape())
+                for name in file.keys()  # noqa: SIM118 - no iterator
+            )
+    return total
+
+
 def _count(folder: Path) -> int:
     return len(json.loads((folder / "concepts.json").read_text())["concepts"])
 
@@ -61,6 +85,7 @@ def training_table(runs: dict[str, Any]) -> str:
         "clip": ("top1", "top1_held_out"),
         "judge": ("top1", "top1_held_out"),
         "vae": ("psnr", "psnr_held_out"),
+        "decoder": ("psnr", "psnr_held_out"),
         "denoiser": ("ema_loss",),
     }
     lines = [
@@ -72,7 +97,7 @@ def training_table(runs: dict[str, Any]) -> str:
         hardware = f"{run['processes']} x {run['device']}"
         batch, minutes = run["settings"]["batch_size"], run["seconds"] / 60
         lines.append(
-            f"| {name} | {run['steps']:,} | {batch} | {minutes:.0f} "
+            f"| {name} | {run['steps']:,} | {batch} | {minutes:.1f} "
             f"| {run['samples_per_second']:.0f} | {hardware} | {figures} |"
         )
     return "\n".join(lines)

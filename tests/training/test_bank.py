@@ -139,7 +139,7 @@ def test_captions_of_another_question_are_not_taken(
 ) -> None:
     pictures = [(*pair, 2) for pair in data.pairs]
     cache = tmp_path / "captions.safetensors"
-    rows, ids = draw_captions(data, tokenizer, pictures, 100, 0, cache)
+    _, ids = draw_captions(data, tokenizer, pictures, 100, 0, cache)
     assert not torch.equal(draw_captions(data, tokenizer, pictures, 100, 1, cache)[1], ids)
     assert len(draw_captions(data, tokenizer, pictures, 50, 0, cache)[0]) == 50
     shorter = Tokenizer(tokenizer.vocab, tokenizer.merges, model_max_length=20)
