@@ -22,6 +22,7 @@ from course_utils.models import unet as course_unet
 from course_utils.models.unet import UNetConfig
 from course_utils.plots.unet import picture_rows, run_dots, trace, unet_drawing
 from course_utils.schedules import NoiseSchedule
+from course_utils.training import lesson_03 as longer_runs
 from course_utils.training.loop import EMA
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -247,6 +248,27 @@ def test_the_longer_runs_fit_the_small_unet(page: dict[str, Any], solution: dict
         state = {k.removeprefix(start): v for k, v in file.items() if k.startswith(start)}
         unet.load_state_dict(state, strict=True)
         assert all(torch.isfinite(value).all() for value in state.values())
+
+
+def test_the_longer_runs_belong_to_the_shipped_vae() -> None:
+    from safetensors import safe_open
+
+    with safe_open(longer_runs.FILE, "pt") as file:
+        found = file.metadata()["vae_sha256"]
+    assert found == longer_runs.vae_sha256(), (
+        "weights/lesson_03.safetensors was trained on another VAE's latents; make it anew with "
+        "python -m course_utils.training.lesson_03"
+    )
+
+
+def test_the_command_finds_what_it_needs_on_the_page(page: dict[str, Any]) -> None:
+    """One step of each kind, with the cells that the command itself reads."""
+    names = longer_runs.page()
+    assert list(names["KINDS"]) == ["whole", "no skips", "no time"]
+    for change in names["KINDS"].values():
+        run = names["train"](0, 1, change, longer_runs.DECAY)
+        assert run.average.keys() == run.last.keys()
+        page["UNet"](names["SMALL"]).load_state_dict(run.average, strict=True)
 
 
 # --- the exercises on the page -------------------------------------------------------------------
