@@ -581,7 +581,11 @@ class Vocabulary:
             return []
         listed = _some([str(word) for word in unknown], 8, quote=False)
         if len(unknown) < len(words):
-            return [f"the model has never met {listed}; it draws what it makes of the rest"]
+            them = "it" if len(unknown) == 1 else "them"
+            return [
+                f"the model has never met {listed}; it reads {them} piece by piece and may take a "
+                f"piece for another word, so the prompt says more without {them}"
+            ]
         examples = ", ".join(concept.name for concept in self.concepts[:4])
         return [
             f"the model knows no word of this prompt: {listed}. It was taught English names of "
