@@ -195,7 +195,9 @@ def prompt_problem(value: Any) -> str | None:
 
 
 def negative_problem(value: Any) -> str | None:
-    """What is wrong with a negative prompt against 3d pictures; None if nothing."""
+    """What is wrong with a negative prompt against green backgrounds; None if nothing."""
+    from course_utils.data.captions import BACKGROUND_WORDS, STYLE_WORDS
+
     words = set(re.findall(r"\w+", str(value).lower()))
     if words & {"no", "not", "without"}:
         return (
@@ -205,10 +207,11 @@ def negative_problem(value: Any) -> str | None:
     problem = _text_problem("my_negative", value)
     if problem:
         return problem
-    if "3d" not in words and "glossy" not in words:
-        return "The task is to get away from 3d pictures. Which words do their captions hold?"
-    if words & {"flat", "noto", "twemoji"}:
-        return "It also names a style that you do want to see; that would be pushed away too."
+    if "green" not in words:
+        return "The task is to get away from green backgrounds. Which words do their captions hold?"
+    others = {way for ways in BACKGROUND_WORDS.values() for way in ways} - {"green"}
+    if words & (others | {ways[-1] for ways in STYLE_WORDS.values()}):
+        return "It also names something that you do want to see; that would be pushed away too."
     return None
 
 
@@ -338,12 +341,12 @@ EXERCISES = (
     ),
     Exercise(
         "09.my_negative",
-        "3d style",
+        "green background",
         lambda generator: [],
         hints=(
             "Which words stand in the captions of the pictures that you do not want?",
             "Name them plainly. The formula subtracts them, so no 'no' is needed.",
-            'my_negative = "glossy 3d render"',
+            'my_negative = "on a green background"',
         ),
         difficulty=1,
         minutes=3,

@@ -176,10 +176,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("09.my_prompt", "a cat on a blue background", "It names no style"),
     ("09.my_prompt", "a cat, 3d style", "says nothing of the background"),
     ("09.my_negative", 3, "is of type int; expected a text"),
-    ("09.my_negative", "ugly, 3d style", "has never met: ugly"),
-    ("09.my_negative", "no 3d style", "without a no"),
-    ("09.my_negative", "on a white background", "get away from 3d pictures"),
-    ("09.my_negative", "3d style, flat style", "a style that you do want"),
+    ("09.my_negative", "ugly, green background", "has never met: ugly"),
+    ("09.my_negative", "no green background", "without a no"),
+    ("09.my_negative", "on a white background", "get away from green backgrounds"),
+    ("09.my_negative", "green background, flat style", "something that you do want"),
 ]
 RIGHT: list[tuple[str, Any]] = [
     ("09.unknown_words", words_by_set),
@@ -191,6 +191,6 @@ RIGHT: list[tuple[str, Any]] = [
     ("09.spread", spread_by_pdist),
     ("09.my_prompt", "A kitty, flat design, on a green background"),
     ("09.my_prompt", "noto cat face pink background"),
-    ("09.my_negative", "glossy 3d render"),
-    ("09.my_negative", "3d"),
+    ("09.my_negative", "On a green background"),
+    ("09.my_negative", "green"),
 ]
