@@ -45,8 +45,8 @@ WRONG = [
         drawing("return decode(x_T / scaling_factor)"),
         {
             "d": (0, "predict was not called"),
-            "e": (0, "At least 0.5 gives 1 points"),
-            "f": (0, "At least 0.45 gives 1 points"),
+            "e": (0, "At least 0.6 gives 1 points"),
+            "f": (0, "At least 0.5 gives 1 points"),
         },
     ),
     (
@@ -189,7 +189,7 @@ RIGHT = [
             "    return out\n",
             **drawing(
                 READ + "a = alpha_bar.double().clamp(min=2.0**-24)\n"
-                "times = [round(1000 * (1 - i / 10)) - 1 for i in range(10)]\n"
+                "times = [round(1000 * (1 - i / 12)) - 1 for i in range(12)]\n"
                 "ratio = ((1 - a[times]) / a[times]).sqrt().tolist() + [0.0]\n"
                 "y, old = x_T.double() * (1 + ratio[0] ** 2) ** 0.5, None\n"
                 "for i, t in enumerate(times):\n"
@@ -198,7 +198,7 @@ RIGHT = [
                 "    v = v + guidance_scale * (predict(x, torch.full((len(x),), t), states) - v)\n"
                 "    x0 = from_v(v, x, float(alpha_bar[t]))[0].double()\n"
                 "    ahead = x0\n"
-                "    if old is not None and i < 9:\n"
+                "    if old is not None and i < 11:\n"
                 "        slope = math.log(ratio[i + 1] / ratio[i])"
                 " / math.log(ratio[i] / ratio[i - 1]) / 2\n"
                 "        ahead = (1 + slope) * x0 - slope * old\n"
@@ -221,7 +221,7 @@ RIGHT = [
                 "ids = token_ids([*prompts, []], vocab, merges, max_length)\n"
                 "states = encode_text(ids)\n"
                 "states = torch.cat([states[:-1], states[-1:].expand_as(states[:-1])])\n"
-                "x, times = x_T, [999 - 99 * i for i in range(10)]\n"
+                "x, times = x_T, [999 - 50 * i for i in range(20)]\n"
                 "for t, later in zip(times, [*times[1:], None]):\n"
                 "    v = predict(torch.cat([x, x]), torch.tensor(t), states)\n"
                 "    pairs = from_v(v, torch.cat([x, x]), float(alpha_bar[t]))\n"

@@ -219,8 +219,8 @@ def test_pictures_that_decode_did_not_make_are_refused() -> None:
 def test_the_artists_pictures_are_refused(id: str) -> None:
     found = verify_part(PARTS[id], Insider(known.real()), generator("a test", id))
     assert found.points == 0
-    assert found.verdict == ("wrong" if id == "d" else "tampered")
-    assert ("neither x_T" if id == "d" else "are copies") in found.message
+    assert found.verdict == ("tampered" if id == "f" else "wrong")
+    assert ("are copies" if id == "f" else "neither x_T") in found.message
 
 
 def test_pictures_without_decode_are_refused() -> None:
@@ -236,12 +236,12 @@ ASKED = {
     "texts": ("encode_text", (["a cat"],), "expected an int64 tensor"),
     "one picture": (
         "predict",
-        (np.zeros((1, 4, 8, 8), np.float32), 5, np.zeros((1, 32, 192), np.float32)),
+        (np.zeros((1, 4, 8, 8), np.float32), 5, np.zeros((1, 32, 256), np.float32)),
         "x_t has shape",
     ),
     "too few states": (
         "predict",
-        (np.zeros((4, 4, 8, 8), np.float32), 5, np.zeros((2, 32, 192), np.float32)),
+        (np.zeros((4, 4, 8, 8), np.float32), 5, np.zeros((2, 32, 256), np.float32)),
         "text_states has shape",
     ),
     "two timesteps": (
@@ -249,7 +249,7 @@ ASKED = {
         (
             np.zeros((2, 4, 8, 8), np.float32),
             np.array([1, 2]),
-            np.zeros((2, 32, 192), np.float32),
+            np.zeros((2, 32, 256), np.float32),
         ),
         "expected one whole number",
     ),
