@@ -47,7 +47,7 @@ PLACES: dict[str, Place] = {
         "The tokenizer cuts the prompt into tokens and looks up a number for each; the text "
         "encoder turns each number into a row of numbers that depends on the words before it, too.",
         "ids {ids} → text states {states}",
-        (0, 0, 176, 88),
+        (0, 0, 160, 88),
     ),
     "noise": Place(
         "2 Noise",
@@ -73,7 +73,7 @@ PLACES: dict[str, Place] = {
         (356, 150, 118, 88),
     ),
 }
-WIDTH, HEIGHT = 604, 282  # of the map
+WIDTH, HEIGHT = 588, 282  # of the map
 
 
 SHOTS = {
@@ -101,7 +101,7 @@ def map_html(
     pieces.append(
         _tensor(
             None if states is None else _shade(states.result[0]),
-            (216, 20, columns * UNIT, rows * UNIT),
+            (200, 20, columns * UNIT, rows * UNIT),
             f"text states {size_words(sizes['states'])}",
         )
     )
@@ -124,7 +124,7 @@ def map_html(
 
 def _arrows() -> str:
     lines = (
-        "M176 44 H211",  # text encoder to its states
+        "M160 44 H195",  # text encoder to its states
         "M224 72 V146",  # text states to the U-Net
         "M92 194 H107",
         "M138 194 H152",
