@@ -27,10 +27,12 @@ def even(count: int) -> Plan:
     ]
 
 
-def by_log_snr(alpha_bar: Tensor, count: int = 8, reach: float = 2.0) -> list[int]:
-    """The last timestep, then even steps in log(alpha / sigma) from -reach to reach."""
+def by_log_snr(
+    alpha_bar: Tensor, count: int = 8, low: float = -1.25, high: float = 2.0
+) -> list[int]:
+    """The last timestep, then even steps in log(alpha / sigma) from `low` to `high`."""
     log_ratio = (alpha_bar.double() / (1 - alpha_bar.double())).log() / 2
-    marks = torch.linspace(-reach, reach, count - 1, dtype=torch.float64)
+    marks = torch.linspace(low, high, count - 1, dtype=torch.float64)
     return [len(alpha_bar) - 1, *(int((log_ratio - mark).abs().argmin()) for mark in marks)]
 
 

@@ -26,7 +26,7 @@ BATCH = 64  # pictures that go through the autoencoder at once
 MOST_PARAMETERS = 2**21  # bytes; a 256 x 256 basis in float64 takes a quarter of it
 WIDEST = 1e3  # what a latent may be at most; they have unit variance
 IMPOSSIBLE = 0.1  # of what a Gaussian source of the latents' covariance allows at the rate
-LIMITS = Limits(seconds=20.0, megabytes=2000)
+LIMITS = Limits(seconds=60.0, megabytes=2000)
 
 Array = np.ndarray[Any, Any]
 Inputs = Sequence[Mapping[str, Any]]
@@ -321,7 +321,7 @@ CHALLENGE = Challenge(
             "a",
             "8 bits a number",
             8,
-            (Band(0.1, 2, "unseen"), Band(0.5, 1, "nearly")),
+            (Band(0.25, 2, "unseen"), Band(1, 1, "nearly")),
             "One byte is one number from 0 to 255. Choose a range that holds nearly all latents, "
             "cut it into 256 equal cells, send the number of the cell, and let decode answer with "
             "the middle of that cell.",
@@ -330,7 +330,7 @@ CHALLENGE = Challenge(
             "b",
             "3 bits a number",
             3,
-            (Band(1.1, 4, "fitted"), Band(1.75, 1, "ranged")),
+            (Band(4, 4, "fitted"), Band(4.8, 1, "ranged")),
             "With 8 cells each must count. Print mean and standard deviation of every channel of "
             "training_latents, and fit the cells to each channel; a few clipped latents cost less "
             "than wide cells. Cells need not be equal either: narrow ones where many latents are "
@@ -342,9 +342,9 @@ CHALLENGE = Challenge(
             "2 bits a number",
             2,
             (
-                Band(1.4, 4, "correlated"),
-                Band(2.05, 3, "transformed"),
-                Band(3.3, 1, "fitted"),
+                Band(3.7, 4, "correlated"),
+                Band(4.6, 3, "transformed"),
+                Band(6.5, 1, "fitted"),
             ),
             "What does a latent tell about its neighbours? Four cells for each number are a poor "
             "use of the bytes. Change the basis (to the eigenvectors of the covariance), so that "

@@ -29,7 +29,7 @@ def solve(x, alpha_bar, denoise, timesteps, order=2):
 def planned(alpha_bar):
     a = alpha_bar.double()
     clock = (a / (1 - a)).log() / 2
-    marks = torch.linspace(-2, 2, 7, dtype=torch.float64)
+    marks = torch.linspace(-1.25, 2, 7, dtype=torch.float64)
     return [999] + [int((clock - mark).abs().argmin()) for mark in marks]
 """
 
@@ -73,7 +73,7 @@ WRONG = [
         {
             "a": (0, "At most 0.2 gives 1 points"),
             "b": (0, "At least 0.5 gives 1 points"),
-            "c": (0, "At most 0.11 gives 1 points"),
+            "c": (0, "At most 0.1 gives 1 points"),
         },
     ),
     (
@@ -87,7 +87,7 @@ WRONG = [
         {
             "a": (1, "At most 0.105 gives 2 points"),
             "b": (2, "Full marks"),
-            "c": (2, "At most 0.02 gives 4 points"),
+            "c": (1, "At most 0.03 gives 4 points"),
         },
     ),
     (
@@ -149,12 +149,12 @@ WRONG = [
     (
         "cheat: pictures of the data set, with nothing withheld",
         STORED,
-        {"a": (0, ""), "b": (0, "are copies"), "c": (0, "")},
+        {"a": (0, ""), "b": (0, "are copies"), "c": (1, "")},
     ),
     (
         "cheat: one picture for all noise",
         answer("return solve(x_T * 0, alpha_bar, denoise, planned(alpha_bar))", SOLVER),
-        {"a": (0, ""), "b": (0, "are all but the same"), "c": (2, "")},
+        {"a": (0, ""), "b": (0, "are all but the same"), "c": (4, "")},
     ),
     (
         "cheat: right for Gaussian data only",
@@ -185,7 +185,7 @@ RIGHT = [
         answer(
             "a = alpha_bar.double()\n"
             "clock = (a / (1 - a)).log() / 2\n"
-            "marks = (-1.9, -1.3, -0.65, 0.0, 0.65, 1.3, 1.95)\n"
+            "marks = (-1.2, -0.7, -0.15, 0.4, 0.9, 1.45, 1.95)\n"
             "steps = [999] + [int((clock > m).nonzero().max()) for m in marks]\n"
             "level = ((1 - a[steps]) / a[steps].clamp(min=2.0**-24)).sqrt().tolist()\n"
             "y, old = x_T.double() * (1 + level[0] ** 2) ** 0.5, None\n"
