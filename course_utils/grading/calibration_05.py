@@ -144,6 +144,11 @@ def without_noise(x_T: Tensor, **others: Any) -> Tensor:
     return reference(torch.zeros_like(x_T), **others)
 
 
+def turned(x_T: Tensor, **others: Any) -> Tensor:
+    """Other noise, from which the network may well draw another style."""
+    return guided(1)(-x_T, **others)
+
+
 @torch.no_grad()
 def real(x_T: Tensor, _asked: Sequence[Mapping[str, Any]], **others: Any) -> Tensor:
     """Latents of the artists' own pictures, a little noisy; in noto where the style is open."""
@@ -186,6 +191,7 @@ CONTESTANTS: Mapping[str, Functions] = _contestants(
         ("whole order as negative, guidance 15", in_captions, guided(15)),
         ("a style by name where it is open, guidance 2.5", style_by_name, guided(2.5)),
         ("reference that starts from 0, not from x_T", in_captions, without_noise),
+        ("unguided, with the noise turned around", in_captions, turned),
         ("real pictures, through the autoencoder, a little noisy", in_captions, real),
     ]
 )

@@ -115,6 +115,16 @@ WRONG = [
         {"a": (2, ""), "b": (0, "are all but the same"), "c": (0, "are all but the same")},
     ),
     (
+        "cheat: the noise turned around, so that another style comes of it",
+        drawn("return carry(-x_T, alpha_bar, lambda x_t, t, step: predict('prompt', x_t, t), 3)"),
+        {"a": (2, ""), "b": (0, "Start from x_T"), "c": (0, "Start from x_T")},
+    ),
+    (
+        "cheat: noise of its own",
+        drawn("return carry(torch.randn(x_T.shape), alpha_bar, lambda x, t, step: x, 3)"),
+        {"a": (2, ""), "b": (0, "neither x_T nor"), "c": (0, "neither x_T nor")},
+    ),
+    (
         "cheat: a pipeline of its own, whose looks nobody counts",
         drawn(
             "from course_utils.pipeline import Pipeline\n"
