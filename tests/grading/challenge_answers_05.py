@@ -64,7 +64,7 @@ WRONG = [
     (
         "guidance 15",
         drawn(GUIDED.replace("SCALE", "15")),
-        {"a": (2, "Full marks"), "b": (2, ""), "c": (0, "oversaturated")},
+        {"a": (2, "Full marks"), "b": (2, ""), "c": (0, "At least 0.5 gives 1")},
     ),
     (
         "another style by name",
