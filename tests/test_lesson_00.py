@@ -155,6 +155,19 @@ def test_the_views_draw_with_the_tiny_model_and_leave_the_course_s_own_to_others
     assert names["pipeline"].name == "tiny" and default_pipeline().name == DEFAULT_MODEL
 
 
+def test_the_shipped_model_knows_what_the_page_draws_and_not_the_odd_words(cells) -> None:
+    from course_utils.pipeline import Vocabulary
+
+    known = Vocabulary.load(ROOT / "course_utils" / "weights" / "emoji-64")
+    assert known is not None
+    for id in ("first-picture", "range-pictures", "experiment"):
+        for prompt in re.findall(r'"(an? [^"]+)"', cells[id]):
+            assert known.unknown_words(prompt) == [], prompt
+    odd = re.findall(r'"(a [^"]+)"', cells["unknown-words"])
+    assert len(odd) == 2 and all(known.unknown_words(prompt) for prompt in odd)
+    assert known.unknown_words("a jaguar")[0].suggestions  # the page says so
+
+
 def test_the_page_finds_what_the_model_knows(cells, run_lesson, capsys) -> None:
     sources = {name: cells[name] for name in ("first-picture", "vocabulary")}
     names, _ = run_lesson(sources, quick=True)

@@ -154,6 +154,36 @@ def test_shipped_clip_finds_held_out_pictures_far_above_chance() -> None:
     assert model.config.text_config.hidden_act == "quick_gelu", "the lesson's block has it"
 
 
+def test_prompts_that_exchange_text_states_have_their_words_at_the_same_places() -> None:
+    import ast
+    from pathlib import Path
+
+    import course_utils
+    from course_utils.authoring import read
+    from course_utils.pipeline import Vocabulary
+
+    root = Path(__file__).resolve().parents[1]
+    cells = {
+        c["id"]: "".join(c["source"]) for c in read(next(root.glob("solutions/05_*")))["cells"]
+    }
+    lists = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(cells["measure-maps"]).body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in ("THINGS", "COLOURS", "ARTISTS")
+    }
+    folder = Path(course_utils.__file__).parent / "weights" / "emoji-64"
+    words = Tokenizer.from_pretrained(folder / "tokenizer")
+    assert len(lists) == 3
+    for word in itertools.chain(*lists.values()):
+        assert len(words.tokenize(word)) == 1, word
+    known = Vocabulary.load(folder)
+    assert known is not None
+    assert known.knows("rocket") and 'encode_word("rocket"' in cells["tokenize"]
+    assert not known.knows("walrus") and 'encode_word("walrus"' in cells["tokenize"]
+
+
 # --- drawings ------------------------------------------------------------------------------------
 
 
