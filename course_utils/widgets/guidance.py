@@ -95,7 +95,7 @@ def numbers(scores: Scores) -> str:
         parts = {"object": "concept", "style": "style", "background": "background"}
         shares = ", ".join(f"{name} {percent(scores.share(w), count)}" for name, w in parts.items())
         alignment = f"alignment {scores.alignment:.2f} ({shares})"
-    diversity = "" if scores.diversity is None else f"; diversity {scores.diversity:.3f}"
+    diversity = "" if scores.diversity is None else f"; diversity {scores.diversity:.4f}"
     return f"{alignment}; saturation {scores.saturation:.2f}{diversity}"
 
 
@@ -107,7 +107,7 @@ def measured(sweep: Sweep, scale: float) -> str:
         return f"not measured at w = {scale:g}; the sweep goes from {low:g} to {high:g}"
     at = {name: line.at(scale) for name, line in lines.items()}
     return "; ".join(
-        f"{name} {value:.{3 if name == 'diversity' else 2}f}" for name, value in at.items()
+        f"{name} {value:.{4 if name == 'diversity' else 2}f}" for name, value in at.items()
     )
 
 
@@ -279,7 +279,7 @@ class GuidanceExplorer(View):
             line = self.sweep.line(metric)
             inside = line.scales[0] <= scale <= line.scales[-1]
             y = line.at(scale) if inside else None
-            words = "" if y is None else f"{y:.{3 if metric == 'diversity' else 2}f}"
+            words = "" if y is None else f"{y:.{4 if metric == 'diversity' else 2}f}"
             marks: list[dict[str, Any]] = [{"x": scale, "y": y, "label": words}]
             alt = f"{NAMES[metric]}: {words or 'not measured'} at w = {scale:g}"
             if self.sweet_spot is not None:
