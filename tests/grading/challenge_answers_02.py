@@ -72,7 +72,7 @@ WRONG = [
         answer("return x_T"),
         {
             "a": (0, "At most 0.2 gives 1 points"),
-            "b": (0, "At least 0.5 gives 1 points"),
+            "b": (0, "oversaturated"),
             "c": (0, "At most 0.1 gives 1 points"),
         },
     ),
