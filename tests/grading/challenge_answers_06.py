@@ -172,7 +172,7 @@ WRONG = [
 
 RIGHT = [
     (
-        "second order, with two calls a step, and ids by joining texts",
+        "second order, and ids by joining texts",
         {
             "token-ids": "def token_ids(prompts, vocab, merges, max_length):\n"
             "    out = torch.full((len(prompts), max_length), vocab[END])\n"
@@ -189,16 +189,16 @@ RIGHT = [
             "    return out\n",
             **drawing(
                 READ + "a = alpha_bar.double().clamp(min=2.0**-24)\n"
-                "times = [round(1000 * (1 - i / 12)) - 1 for i in range(12)]\n"
+                "times = [round(1000 * (1 - i / 24)) - 1 for i in range(24)]\n"
                 "ratio = ((1 - a[times]) / a[times]).sqrt().tolist() + [0.0]\n"
                 "y, old = x_T.double() * (1 + ratio[0] ** 2) ** 0.5, None\n"
                 "for i, t in enumerate(times):\n"
                 "    x = (y / (1 + ratio[i] ** 2) ** 0.5).float()\n"
-                "    v = predict(x, t, empty)\n"
-                "    v = v + guidance_scale * (predict(x, torch.full((len(x),), t), states) - v)\n"
+                "    both = predict(torch.cat([x, x]), t, torch.cat([empty, states]))\n"
+                "    v = torch.lerp(*both.chunk(2), guidance_scale)\n"
                 "    x0 = from_v(v, x, float(alpha_bar[t]))[0].double()\n"
                 "    ahead = x0\n"
-                "    if old is not None and i < 11:\n"
+                "    if old is not None and i < 23:\n"
                 "        slope = math.log(ratio[i + 1] / ratio[i])"
                 " / math.log(ratio[i] / ratio[i - 1]) / 2\n"
                 "        ahead = (1 + slope) * x0 - slope * old\n"
