@@ -342,9 +342,9 @@ CHALLENGE = Challenge(
             "2 bits a number",
             2,
             (
-                Band(3.7, 4, "correlated"),
-                Band(4.6, 3, "transformed"),
-                Band(6.5, 1, "fitted"),
+                Band(4.2, 4, "correlated"),
+                Band(5.4, 3, "transformed"),
+                Band(7.4, 1, "fitted"),
             ),
             "What does a latent tell about its neighbours? Four cells for each number are a poor "
             "use of the bytes. Change the basis (to the eigenvectors of the covariance), so that "

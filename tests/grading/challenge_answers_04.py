@@ -110,7 +110,7 @@ WRONG = [
     (
         "naive: equal cells in [-4, 4]",
         _even(4.0),
-        {"a": (2, "Full marks"), "b": (0, "At most 4.8"), "c": (0, "At most 6.5 gives 1")},
+        {"a": (2, "Full marks"), "b": (0, "At most 4.8"), "c": (0, "At most 7.4 gives 1")},
     ),
     (
         "more bytes than the budget",
