@@ -204,6 +204,8 @@ class Sandbox:
             found.append("--disable-userns")
         found += ["--cap-drop", "ALL", "--new-session", "--die-with-parent", "--hostname", "answer"]
         found.append("--as-pid-1")  # bubblewrap's own first process would have none of the limits
+        # Before the rest: the course itself may lie below /tmp.
+        found += ["--size", str(FOLDER_MB * 2**20), "--tmpfs", "/tmp"]
         found += [*_system(), *_without([n for n in self.hidden if "." not in n])]
         for path in course_files(self.withheld):
             found += ["--ro-bind", str(PACKAGE / path), f"/course/course_utils/{path}"]
@@ -211,8 +213,7 @@ class Sandbox:
         found += ["--proc", "/proc", "--tmpfs", "/dev", "--symlink", "/proc/self/fd", "/dev/fd"]
         for device in DEVICES:
             found += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-        for folder in ("/tmp", "/dev/shm"):
-            found += ["--size", str(FOLDER_MB * 2**20), "--tmpfs", folder]
+        found += ["--size", str(FOLDER_MB * 2**20), "--tmpfs", "/dev/shm"]
         found += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--clearenv"]
         for name, value in environment(self.withheld, self.threads).items():
             found += ["--setenv", name, value]
@@ -264,12 +265,13 @@ class Sandbox:
             return []
         # Of its own processes: a parent without rights may not end a child of another user when
         # it dies itself, but whatever is in such a namespace ends with its first process.
-        outer = [_tool("bwrap"), "--unshare-pid", "--die-with-parent", *_system()]
+        outer = [_tool("bwrap"), "--unshare-pid", "--die-with-parent", "--tmpfs", "/tmp"]
+        outer += _system()
         files = course_files(self.withheld)
         outer += _folders([PACKAGE / path for path in files])
         for path in files:
             outer += ["--ro-bind", str(PACKAGE / path), str(PACKAGE / path)]
-        outer += ["--bind", "/proc", "/proc", "--dev-bind", "/dev", "/dev", "--tmpfs", "/tmp"]
+        outer += ["--bind", "/proc", "/proc", "--dev-bind", "/dev", "/dev"]
         outer += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
         outer += ["--", _tool("setpriv"), f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
         return [*outer, "--inh-caps=-all", "--bounding-set=-all", "--"]

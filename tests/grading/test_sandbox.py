@@ -169,13 +169,14 @@ def test_it_holds_for_a_user_without_rights(sandboxed: None) -> None:
     prefix = str(Path(sys.base_prefix).resolve())
     tops = {str(Path("/", *Path(path).parts[1:2])) for path in (prefix, ROOT, sys.prefix)}
     command = [shutil.which("bwrap") or "", "--die-with-parent", "--dev-bind", "/", "/"]
-    for top in sorted(tops - {"/usr"}):
+    for top in sorted({*tops, "/tmp"} - {"/usr"}):  # the course may lie below /tmp, too
         command += ["--tmpfs", top]
+    command += ["--chmod", "1777", "/tmp"]
     command += sandboxes._folders([Path(prefix), ROOT, Path(sys.prefix)])
     for path in dict.fromkeys((prefix, str(ROOT), sys.prefix)):
         if not path.startswith("/usr/"):
             command += ["--ro-bind", path, path]
-    command += ["--tmpfs", "/tmp", "--chmod", "1777", "/tmp", "--chdir", "/tmp"]
+    command += ["--chdir", "/tmp"]
     command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
     command += ["--", "setpriv", "--reuid=12321", "--regid=12321", "--clear-groups"]
     command += ["--inh-caps=-all", "--bounding-set=-all", "--", sys.executable, "-B", "-c"]
