@@ -181,7 +181,7 @@ def table(challenge: Challenge, found: Mapping[str, Mapping[str, Any]]) -> str:
         lines.append(
             f"| {name} | {len(every)} | "
             + " | ".join(cells)
-            + f" | {points:.2f} ({low:.2f} to {high:.2f}) | {passed} of {len(every)} "
+            + f" | {points:.2f}{_between(low, high, '.2f')} | {passed} of {len(every)} "
             f"({share[0]:.0%} to {share[1]:.0%}) |"
         )
     return "\n".join(lines) + "\n"
@@ -194,7 +194,12 @@ def _cell(values: Sequence[float | None]) -> str:
     mean, low, high = interval(numbers)
     refused = len(values) - len(numbers)
     more = f", {refused} refused" if refused else ""
-    return f"{mean:.3g} ({low:.3g} to {high:.3g}){more}"
+    return f"{mean:.3g}{_between(low, high, '.3g')}{more}"
+
+
+def _between(low: float, high: float, form: str) -> str:
+    """The interval in brackets; nothing where one seed gives none."""
+    return f" ({low:{form}} to {high:{form}})" if math.isfinite(low) else ""
 
 
 def main() -> int:

@@ -79,6 +79,8 @@ def test_points_follow_the_bands_of_today(
     harder = replace(CHALLENGE, parts=(replace(PART, bands=(Band(2.5, 3), Band(1.5, 2))),))
     rows = calibrate.table(harder, runs)
     assert "2.00 (2.00 to 2.00) | 0 of 2" in rows and "0.00 (0.00 to 0.00) | 0 of 2" in rows
+    one = {"good": {"0": runs["good"]["0"]}}
+    assert "| good | 1 | 2 | 3.00 | 1 of 1" in calibrate.table(CHALLENGE, one), "no interval of one"
     refused = {"good": {"0": {**runs["good"]["0"], "values": {"a": None}}}}
     assert "| refused | 0.00" in calibrate.table(CHALLENGE, refused)
 
