@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,12 @@ class Scene:
         self.place = torch.tensor([place[name] for name in names])  # ours -> the subset's index
         self.training = torch.tensor(training)  # (T, 2)
         self._kept: dict[int, Tensor] = {}
+
+    def with_training(self, training: Tensor) -> Scene:
+        """The same scene, where other pairs (T, 2) count as trained."""
+        found = copy.copy(self)
+        found.training, found._kept = training, {}
+        return found
 
     def render(self, prompts: Sequence[Prompt]) -> Tensor:
         """The artists' own pictures: (P, 3, 64, 64)."""

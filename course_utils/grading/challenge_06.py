@@ -9,7 +9,6 @@ judge looks, at pairs that the model was trained on and at pairs that it never s
 
 from __future__ import annotations
 
-import copy
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
@@ -103,9 +102,7 @@ def held_out() -> tuple[tuple[int, int], ...]:
 @functools.lru_cache
 def gallery() -> Scene:
     """The judge and the data, with the held-out pairs among what must not be copied."""
-    found = copy.copy(scene())
-    found.training = torch.cat([found.training, torch.tensor(held_out())])
-    return found
+    return scene().with_training(torch.cat([scene().training, torch.tensor(held_out())]))
 
 
 def order(asked: Array, noise: Array, guidance_scale: float) -> dict[str, Any]:
