@@ -32,6 +32,9 @@ KINDS.plane = (part, view) => {
   let stroke = null, strokes = 0;
   let sent = []; // strokes that Python may not have heard of: each message holds all of them
 
+  const control = (name) =>
+    view.el.querySelector(`[data-part="${name}"] input, [data-part="${name}"] select`).value;
+
   function tell(index) {
     const { numbers } = part.get();
     const at = `row ${Math.floor(index / side) + 1}, col. ${(index % side) + 1}`;
@@ -40,7 +43,8 @@ KINDS.plane = (part, view) => {
   function begin(index) {
     if (view.gone || !part.get().numbers.length) return;
     strokes += 1;
-    const value = view.part("tool").get().value === "paint" ? part.get().brush : null;
+    // As the controls stand on the page: Python may not have heard of their last change.
+    const value = control("tool") === "paint" ? Number(control("brush")) : null;
     stroke = { name: `${view.uid}-${part.name}-${strokes}`, cells: [], value };
     sent.push(stroke);
     add(index);
