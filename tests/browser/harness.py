@@ -268,6 +268,15 @@ class Notebook(Views):
         text = "\n".join(cell.locator(".jp-OutputArea-output").all_inner_texts())
         return text.replace("end of output", "").strip()
 
+    def expect_python(self, code: str, text: str) -> None:
+        """Wait until code prints this: Python hears of a control a little after the page."""
+        for _ in range(20):
+            said = self.python(code)
+            if said == text:
+                return
+            self.page.wait_for_timeout(250)
+        raise AssertionError(f"{code} prints {said!r}; expected {text!r}")
+
     def restart(self) -> None:
         """Restart the kernel, as from JupyterLab's menu, without its question."""
         self.page.evaluate(

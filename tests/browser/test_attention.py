@@ -138,7 +138,7 @@ def test_a_drag_ends_on_the_last_value(notebook: Notebook, shown: View) -> None:
     value = shown.control("step").input_value()
     assert value in {"3", "4", "5"}
     shown.expect_text("map", f"step {value} of {STEPS}")
-    assert notebook.python("print(attention['step'])") == value
+    notebook.expect_python("print(attention['step'])", value)
 
 
 def test_sizes_and_smoothing(notebook: Notebook, shown: View) -> None:

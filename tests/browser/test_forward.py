@@ -92,7 +92,7 @@ def test_a_drag_ends_on_the_last_value(notebook: Notebook, shown: View) -> None:
     value = shown.control(T).input_value()
     assert abs(int(value) - 700) < 15
     shown.expect_text("noisy", f"at t = {value}")
-    assert notebook.python("print(view['t'])") == value
+    notebook.expect_python("print(view['t'])", value)
 
 
 def test_schedules_change_the_curves_and_the_numbers(notebook: Notebook, shown: View) -> None:

@@ -101,7 +101,7 @@ def test_a_drag_ends_on_the_last_value(notebook: Notebook, shown: View) -> None:
     assert abs(value - 14) <= 1
     shown.expect_text("w", f"w = {value:g}")
     shown.expect_text("draw", f"Draw at w = {value:g}") if shown.part("draw").is_visible() else None
-    assert notebook.python("print(view['w'])") == str(value)
+    notebook.expect_python("print(view['w'])", str(value))
 
 
 def test_play_turns_it_up_and_a_click_into_a_curve_moves_it(
@@ -128,7 +128,7 @@ def test_the_sweet_spot_is_marked_on_every_curve(
     for name in ("alignment", "saturation", "diversity"):
         expect(shown.part(name).locator("line.sn-rule")).to_have_count(1, timeout=PATIENCE)
         expect(shown.part(name).locator("text.sn-mark").first).to_have_text("my spot")
-    assert notebook.python("print(view.sweet_spot)") == "3.0"
+    notebook.expect_python("print(view.sweet_spot)", "3.0")
     shown.screenshot(tmp_path / "guidance_spot.png")
 
 

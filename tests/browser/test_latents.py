@@ -178,7 +178,7 @@ def test_a_drag_ends_on_the_last_value(notebook: Notebook, shown: View) -> None:
     assert abs(int(value) - 70) < 6
     shown.expect_text("numbers", f"{value}% of B mixed in")
     shown.expect_idle()
-    assert notebook.python("print(studio['share'])") == value
+    notebook.expect_python("print(studio['share'])", value)
 
 
 def test_rounding_costs_quality(notebook: Notebook, shown: View) -> None:
