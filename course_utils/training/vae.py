@@ -70,13 +70,17 @@ class VAETask:
     def _compute(self, model: VAE, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
         gaussian = model.encode(x)
         z = gaussian.mean + (0.5 * gaussian.log_var).exp() * noise
-        y = model.decode(z)
+        losses = self._rebuilding(model.decode(z), x)
+        kl = gaussian.kl().mean() / z[0].numel()
+        return losses | {"loss": losses["loss"] + self.kl_weight * kl, "kl": kl}
+
+    def _rebuilding(self, y: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """The loss of pictures y that should be x, without KL, and its parts."""
         pixel = F.l1_loss(y, x)
         gradient = F.l1_loss(y.diff(dim=-1), x.diff(dim=-1))
         gradient = gradient + F.l1_loss(y.diff(dim=-2), x.diff(dim=-2))
-        kl = gaussian.kl().mean() / z[0].numel()
-        loss = pixel + F.mse_loss(y, x) + self.gradient_weight * gradient + self.kl_weight * kl
-        return {"loss": loss, "l1": pixel, "gradient": gradient, "kl": kl}
+        loss = pixel + F.mse_loss(y, x) + self.gradient_weight * gradient
+        return {"loss": loss, "l1": pixel, "gradient": gradient}
 
     @torch.no_grad()
     def evaluate(self, model: VAE) -> dict[str, float]:
@@ -120,12 +124,7 @@ class DecoderTask(VAETask):
         with torch.no_grad():
             gaussian = model.encode(x)
             z = gaussian.mean + (0.5 * gaussian.log_var).exp() * noise
-        y = model.decode(z)
-        pixel = F.l1_loss(y, x)
-        gradient = F.l1_loss(y.diff(dim=-1), x.diff(dim=-1))
-        gradient = gradient + F.l1_loss(y.diff(dim=-2), x.diff(dim=-2))
-        loss = pixel + F.mse_loss(y, x) + self.gradient_weight * gradient
-        return {"loss": loss, "l1": pixel, "gradient": gradient}
+        return self._rebuilding(model.decode(z), x)
 
 
 def spread(data: CaptionedEmoji, most: int = 400) -> Tensor:
