@@ -104,10 +104,9 @@ def draw_captions(
         pictures: (concept, style, background) of each picture.
         cache: read from here, if it was written for the same question; else written.
     """
-    vocabulary = hashlib.sha256(
-        json.dumps([tokenizer.vocab, tokenizer.merges]).encode()
-    ).hexdigest()
-    asked = f"{data.subset} {data.split} {len(pictures)} {size} {seed} {vocabulary}"
+    cut = json.dumps([tokenizer.vocab, tokenizer.merges, tokenizer.model_max_length])
+    digest = hashlib.sha256(cut.encode()).hexdigest()
+    asked = f"{data.subset} {data.split} {len(pictures)} {size} {seed} {digest}"
     if cache is not None and cache.exists():
         with safe_open(cache, framework="pt") as file:
             if (file.metadata() or {}).get("asked") == asked:

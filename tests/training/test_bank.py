@@ -142,6 +142,7 @@ def test_captions_of_another_question_are_not_taken(
     _, ids = draw_captions(data, tokenizer, pictures, 100, 0, cache)
     assert not torch.equal(draw_captions(data, tokenizer, pictures, 100, 1, cache)[1], ids)
     assert len(draw_captions(data, tokenizer, pictures, 50, 0, cache)[0]) == 50
+    draw_captions(data, tokenizer, pictures, 100, 0, cache)  # differs in the length alone
     shorter = Tokenizer(tokenizer.vocab, tokenizer.merges, model_max_length=20)
     assert draw_captions(data, shorter, pictures, 100, 0, cache)[1].shape[1] == 20
 
