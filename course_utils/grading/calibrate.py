@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
+import itertools
 import json
 import math
 import sys
@@ -63,7 +64,7 @@ def calibrate(
 ) -> dict[str, dict[str, Any]]:
     """Verify every contestant on seeds 0 to `seeds` - 1, going on where an earlier run stopped.
 
-    What an earlier run measured with other weights is dropped.
+    Seed by seed, so that what the contestants share (a finished picture) is made once. What an earlier run measured with other weights is dropped.
 
     Args:
         challenge: which.
@@ -73,6 +74,9 @@ def calibrate(
 
     Returns:
         By contestant and seed, what `summary` keeps of a result.
+
+    Raises:
+        ValueError: for a contestant that the challenge doesn't have.
     """
     found: dict[str, dict[str, Any]] = {}
     weights = weights_sha256(challenge)
@@ -80,19 +84,20 @@ def calibrate(
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept.get("weights", "") == weights:
             found = kept["runs"]
-    for name, functions in contestants(challenge).items():
-        if only and name not in only:
-            continue
+    known = contestants(challenge)
+    if unknown := [name for name in only if name not in known]:
+        raise ValueError(f"no contestant {unknown[0]!r} in {challenge.name}: {', '.join(known)}")
+    chosen = {name: functions for name, functions in known.items() if not only or name in only}
+    for seed, (name, functions) in itertools.product(range(seeds), chosen.items()):
         runs = found.setdefault(name, {})
-        for seed in range(seeds):
-            if str(seed) in runs:
-                continue
-            started = time.monotonic()
-            runs[str(seed)] = summary(verify(challenge, Insider(functions), f"calibration {seed}"))
-            runs[str(seed)]["seconds"] = round(time.monotonic() - started, 2)
-            content = {"weights": weights, "runs": found}
-            write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
-            print(f"{name}, seed {seed}: {runs[str(seed)]['points']:g} points", file=sys.stderr)
+        if str(seed) in runs:
+            continue
+        started = time.monotonic()
+        runs[str(seed)] = summary(verify(challenge, Insider(functions), f"calibration {seed}"))
+        runs[str(seed)]["seconds"] = round(time.monotonic() - started, 2)
+        content = {"weights": weights, "runs": found}
+        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+        print(f"{name}, seed {seed}: {runs[str(seed)]['points']:g} points", file=sys.stderr)
     return found
 
 

@@ -36,7 +36,8 @@ empty = encode_text(token_ids([[]], vocab, merges, max_length)).expand_as(states
 """
 THREE = "x = run(x_T, [999, 666, 333], alpha_bar, states, empty, predict, guidance_scale)\n"
 
-# Only the part with two pictures of each prompt is drawn.
+# Only the part with this many pictures is drawn: d with three in a call, e with twelve.
+TRIPLE = "if len(x_T) != 3:\n    raise NotImplementedError\n"
 TWELVE = "if len(x_T) != 12:\n    raise NotImplementedError\n"
 
 WRONG = [
@@ -144,6 +145,17 @@ WRONG = [
             "decode(x_T)\nreturn pictures"
         ),
         {"d": (0, "data is withheld"), "e": (0, "is withheld"), "f": (0, "is withheld")},
+    ),
+    (
+        "guidance only above 1",
+        drawing(
+            TRIPLE + READ + "times = [999 - 50 * i for i in range(20)]\n"
+            "scale = max(guidance_scale, 1.0)\n"
+            "x = run(x_T, times, alpha_bar, states, empty, predict, scale)\n"
+            "return decode(x / scaling_factor)",
+            CHAIN,
+        ),
+        {"d": (0, "Guidance holds below 1"), "e": NOT_WRITTEN},
     ),
     (
         "fresh noise",

@@ -157,16 +157,19 @@ def test_guidance_is_off_at_1_and_mistakes_are_named() -> None:
 
 def test_orders_are_fresh_and_hide_what_is_asked() -> None:
     for id in "def":
-        (first,), (second,) = (PARTS[id].inputs(np.random.default_rng(seed)) for seed in (0, 1))
-        assert first["prompts"] != second["prompts"]
-        assert not np.array_equal(first["x_T"], second["x_T"])
-        assert not {"asked", "texts", "trace"} & set(visible(first))
-        assert len(first["prompts"]) == len(first["x_T"]) and first["alpha_bar"][-1] == 0
+        both = [PARTS[id].inputs(np.random.default_rng(seed)) for seed in (0, 1)]
+        for first, second in zip(*both, strict=True):
+            assert first["prompts"] != second["prompts"]
+            assert not np.array_equal(first["x_T"], second["x_T"])
+            assert not {"asked", "texts", "trace"} & set(visible(first))
+            assert len(first["prompts"]) == len(first["x_T"]) and first["alpha_bar"][-1] == 0
     held_out = set(challenge_06.held_out())
     for id in "def":
-        (given,) = PARTS[id].inputs(np.random.default_rng(3))
-        pairs = {(c, s) for c, s, _ in given["_asked"].tolist()}
+        orders = PARTS[id].inputs(np.random.default_rng(3))
+        pairs = {(c, s) for given in orders for c, s, _ in given["_asked"].tolist()}
         assert pairs == held_out if id == "f" else not pairs & held_out
+    scales = [given["guidance_scale"] for given in PARTS["d"].inputs(np.random.default_rng(3))]
+    assert scales[0] < 0.7 and scales[1] >= 3
 
 
 def test_held_out_pairs_are_those_of_the_model_card() -> None:
@@ -213,6 +216,21 @@ def test_pictures_that_decode_did_not_make_are_refused() -> None:
             challenge_06._drawn(given, other)
     with pytest.raises(Refused, match="NaN"):
         challenge_06._drawn(given, value * np.nan)
+
+
+NOT_THE_SAME = {
+    "guidance where 0 is off": known.chain(mix=known.guide_of_ho),
+    "no guidance": known.chain(mix=known.without_guidance),
+    "x_T ignored": known.chain(start=0.0),
+}
+
+
+@pytest.mark.parametrize("functions", NOT_THE_SAME.values(), ids=list(NOT_THE_SAME))
+def test_chains_that_only_the_quiet_scale_tells_apart(functions: Any) -> None:
+    found = verify_part(PARTS["d"], Insider(functions), generator("a test", "d"))
+    assert found.points == 0 and found.details["quiet"] > 2 * found.details["loud"]
+    note = "first call of predict" if functions is NOT_THE_SAME["x_T ignored"] else "below 1"
+    assert any(note in each for each in found.notes), found
 
 
 @pytest.mark.parametrize("id", "def")
