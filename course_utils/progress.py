@@ -301,7 +301,9 @@ class ChallengeStanding:
     @property
     def title(self) -> str:
         """In words."""
-        return self.name[3:].replace("_", " ").capitalize()
+        from course_utils.grading.names import TITLES
+
+        return TITLES[self.number]
 
     def words(self) -> str:
         """For a list."""

@@ -64,7 +64,8 @@ def calibrate(
 ) -> dict[str, dict[str, Any]]:
     """Verify every contestant on seeds 0 to `seeds` - 1, going on where an earlier run stopped.
 
-    Seed by seed, so that what the contestants share (a finished picture) is made once. What an earlier run measured with other weights is dropped.
+    Seed by seed, so that what the contestants share (a finished picture) is made once. What an
+    earlier run measured with other weights, or of contestants that are gone, is dropped.
 
     Args:
         challenge: which.
@@ -78,16 +79,16 @@ def calibrate(
     Raises:
         ValueError: for a contestant that the challenge doesn't have.
     """
+    known = contestants(challenge)
+    if unknown := [name for name in only if name not in known]:
+        raise ValueError(f"no contestant {unknown[0]!r} in {challenge.name}: {', '.join(known)}")
+    chosen = {name: functions for name, functions in known.items() if not only or name in only}
     found: dict[str, dict[str, Any]] = {}
     weights = weights_sha256(challenge)
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept.get("weights", "") == weights:
-            found = kept["runs"]
-    known = contestants(challenge)
-    if unknown := [name for name in only if name not in known]:
-        raise ValueError(f"no contestant {unknown[0]!r} in {challenge.name}: {', '.join(known)}")
-    chosen = {name: functions for name, functions in known.items() if not only or name in only}
+            found = {name: kept["runs"][name] for name in known if kept["runs"].get(name)}
     for seed, (name, functions) in itertools.product(range(seeds), chosen.items()):
         runs = found.setdefault(name, {})
         if str(seed) in runs:
@@ -95,10 +96,22 @@ def calibrate(
         started = time.monotonic()
         runs[str(seed)] = summary(verify(challenge, Insider(functions), f"calibration {seed}"))
         runs[str(seed)]["seconds"] = round(time.monotonic() - started, 2)
-        content = {"weights": weights, "runs": found}
-        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+        _keep(path, weights, found)
         print(f"{name}, seed {seed}: {runs[str(seed)]['points']:g} points", file=sys.stderr)
+    found = {name: found[name] for name in known if name in found}
+    _keep(path, weights, found)
     return found
+
+
+def _keep(path: Path, weights: str, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write a JSON file with one run a line, contestants in the order in which they came."""
+    groups = []
+    for name, runs in found.items():
+        rows = ",\n".join(f'  "{seed}": {json.dumps(run)}' for seed, run in runs.items())
+        groups.append(f" {json.dumps(name)}: {{\n{rows}\n }}")
+    body = ",\n".join(groups)
+    text = f'{{"weights": {json.dumps(weights)}, "runs": {{\n{body}\n}}}}\n'
+    write_atomically(path, text.encode())
 
 
 def weights_sha256(challenge: Challenge) -> str:
@@ -123,10 +136,19 @@ def summary(result: Result) -> dict[str, Any]:
     return {
         "points": result.points,
         "passed": result.passed,
-        "values": {part.id: part.value for part in result.parts},
-        "verdicts": {part.id: part.verdict for part in result.parts},
-        "details": {part.id: dict(part.details) for part in result.parts if part.details},
+        "values": {p.id: _short(p.value) for p in result.parts},
+        "verdicts": {p.id: p.verdict for p in result.parts},
+        "details": {
+            p.id: {name: _short(value) for name, value in p.details.items()}
+            for p in result.parts
+            if p.details
+        },
     }
+
+
+def _short(value: float | None) -> float | None:
+    """To nine digits: more were not measured."""
+    return None if value is None else float(f"{value:.9g}")
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -175,9 +197,6 @@ def table(challenge: Challenge, found: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     for name, runs in found.items():
         every = list(runs.values())
-        if not every:
-            lines.append(f"| {name} | 0 | " + "| " * len(titles) + "| not run yet |")
-            continue
         cells = [_cell([run["values"].get(part.id) for run in every]) for part in challenge.parts]
         scores = [points_of(challenge, run) for run in every]
         points, low, high = interval(scores)

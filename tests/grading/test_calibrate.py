@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from course_utils.grading import calibrate
-from course_utils.grading.challenge import NAMES, Band, Challenge, Measurement, Part
+from course_utils.grading.challenge import (
+    NAMES,
+    Band,
+    Challenge,
+    Measurement,
+    Part,
+    find_challenge,
+)
 
 PART = Part(
     id="a",
@@ -53,7 +60,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int],
 def test_it_goes_on_while_the_weights_stay_and_starts_anew_with_others(
     measured: Callable[[int], list[str]], tmp_path: Path
 ) -> None:
-    assert measured(2) == ["good", "good", "naive", "naive"]
+    assert measured(2) == ["good", "naive", "good", "naive"]
     assert measured(3) == ["good", "naive"]
     (tmp_path / "net" / "model.safetensors").write_bytes(b"second")
     assert measured(1) == ["good", "naive"]
@@ -83,6 +90,44 @@ def test_points_follow_the_bands_of_today(
     assert "| good | 1 | 2 | 3.00 | 1 of 1" in calibrate.table(CHALLENGE, one), "no interval of one"
     refused = {"good": {"0": {**runs["good"]["0"], "values": {"a": None}}}}
     assert "| refused | 0.00" in calibrate.table(CHALLENGE, refused)
+
+
+def test_a_contestant_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no contestant 'referee' in 01_noise_to_order: noise"):
+        calibrate.calibrate(find_challenge("01"), 1, tmp_path / "calibration.json", ["referee"])
+
+
+def shipped(number: str) -> tuple[Challenge, Path, dict[str, Any]]:
+    challenge = find_challenge(number)
+    folder = calibrate.ROOT / "challenges" / challenge.name
+    return challenge, folder, json.loads((folder / "calibration.json").read_text())
+
+
+@pytest.mark.parametrize("number", NAMES)
+def test_the_pass_mark_is_in_reach_of_the_reference_alone(number: str) -> None:
+    challenge, _, kept = shipped(number)
+    runs = kept["runs"]
+
+    def passed(name: str) -> int:
+        scores = [calibrate.points_of(challenge, run) for run in runs[name].values()]
+        return sum(score >= challenge.pass_points for score in scores)
+
+    (reference,) = (name for name in runs if name.partition(":")[0] == "reference")
+    assert len(runs[reference]) >= 100 and passed(reference) >= 0.99 * len(runs[reference])
+    weak = [name for name in runs if name.startswith(("noise", "naive", "unguided"))]
+    assert {"noise", "naive"} <= {name[:5] for name in weak}
+    for name in weak:
+        assert passed(name) == 0, name
+    assert max(len(runs[name]) for name in weak if name.startswith("noise")) >= 100
+    assert max(len(runs[name]) for name in weak if name.startswith("naive")) >= 100
+
+
+@pytest.mark.parametrize("number", NAMES)
+def test_the_shipped_table_is_that_of_the_shipped_runs(number: str) -> None:
+    challenge, folder, kept = shipped(number)
+    assert kept.get("weights", "") == calibrate.weights_sha256(challenge)
+    assert set(kept["runs"]) == set(calibrate.contestants(challenge))
+    assert (folder / "calibration.md").read_text() == calibrate.table(challenge, kept["runs"])
 
 
 def test_every_folder_that_a_challenge_rests_on_is_there() -> None:

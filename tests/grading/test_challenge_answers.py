@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from course_utils.grading.challenge import NAMES, Challenge, find_challenge
+from course_utils.grading.names import TITLES
 from course_utils.grading.notebooks import read_answers
 from course_utils.grading.process import OtherProcess
 from course_utils.grading.verify import Result, verify
@@ -48,6 +49,7 @@ def run(number: str, answer: dict[str, str], seed: str = "a test", name: str = "
 def test_every_challenge_that_is_declared_has_answers() -> None:
     folder = ROOT / "course_utils" / "grading"
     assert {path.stem[-2:] for path in folder.glob("challenge_[0-9][0-9].py")} == set(NUMBERS)
+    assert {n: find_challenge(n).title for n in NUMBERS} == TITLES
 
 
 @pytest.mark.parametrize("number", NUMBERS)
