@@ -6,9 +6,12 @@ that works one way works the other way too.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -105,7 +108,7 @@ class InKernel:
 
             return ask
 
-        sent = to_tensors(from_bytes(to_bytes(dict(arguments))))
+        sent = _crossed(dict(arguments))
         sent |= {name: oracle(name) for name in oracles}
         started = time.monotonic()
         status: Status = "value"
@@ -127,12 +130,58 @@ class InKernel:
         return Outcome(status, value, text, line, printed, seconds, counter.calls)
 
 
-def _cell_line(error: BaseException) -> str:
-    import traceback
+def crossing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A learner's function as the verifier sees it: what goes in and comes back crosses over.
 
-    frames = [
+    So a look in the notebook accepts what the verifier accepts, such as NumPy's arrays for tensors.
+
+    Args:
+        function: called with keyword arguments.
+    """
+
+    @functools.wraps(function)
+    def call(**arguments: Any) -> Any:
+        return _crossed(function(**_crossed(arguments)))
+
+    return call
+
+
+def _crossed(value: Any) -> Any:
+    return to_tensors(from_bytes(to_bytes(value)))
+
+
+@contextlib.contextmanager
+def trying(answers: str) -> Iterator[None]:
+    """Run lines of a notebook that call answers; where one fails, say so and go on.
+
+    So that a mistake in an answer stops neither the notebook nor the verification at its end, and
+    is told in two lines that name the place.
+
+    Args:
+        answers: names of what is called, for the sentence about an answer that is not written.
+    """
+    try:
+        yield
+    except NotImplementedError:
+        print(f"{answers} is not written yet.")
+    except Exception as error:
+        print(f"Here it stops: {type(error).__name__}: {' '.join(str(error).split())}")
+        frames = _own_frames(error)
+        if frames:
+            last = frames[-1]
+            where = "this cell" if last.name == "<module>" else last.name
+            print(f"  in {where}, line {last.lineno}: {last.line}")
+
+
+def _cell_line(error: BaseException) -> str:
+    frames = _own_frames(error)
+    return f"line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Where an error went through cells, and not through the course or a library."""
+    return [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if "course_utils" not in frame.filename and "site-packages" not in frame.filename
     ]
-    return f"line {frames[-1].lineno}: {frames[-1].line}" if frames else ""

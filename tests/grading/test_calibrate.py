@@ -115,11 +115,10 @@ def test_the_pass_mark_is_in_reach_of_the_reference_alone(number: str) -> None:
     (reference,) = (name for name in runs if name.partition(":")[0] == "reference")
     assert len(runs[reference]) >= 100 and passed(reference) >= 0.99 * len(runs[reference])
     weak = [name for name in runs if name.startswith(("noise", "naive", "unguided"))]
-    assert {"noise", "naive"} <= {name[:5] for name in weak}
+    for kind in ("noise", "naive"):
+        assert max(len(runs[name]) for name in weak if name.startswith(kind)) >= 40
     for name in weak:
         assert passed(name) == 0, name
-    assert max(len(runs[name]) for name in weak if name.startswith("noise")) >= 100
-    assert max(len(runs[name]) for name in weak if name.startswith("naive")) >= 100
 
 
 @pytest.mark.parametrize("number", NAMES)

@@ -11,6 +11,10 @@ finds all of the course, and the checks alone must refuse it::
 from __future__ import annotations
 
 import importlib
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,3 +89,59 @@ def test_the_untouched_challenge_is_not_attempted(number: str) -> None:
         result = verify(challenge, caller)
     assert {part.verdict for part in result.parts} == {"not attempted"}, result.table()
     assert not result.passed and not result.attempted
+
+
+HALF_WRONG = {
+    "01": "nothing before the first row",
+    "02": "another shape",
+    "03": "scaled along the batch; integers as projections",
+    "04": "latents that are flat",
+    "05": "another shape, NaN given to the network",
+    "06": "latents come back, not pictures",
+}
+"""Answers that would stop a notebook, if a look at them could."""
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_wrong_answer_does_not_stop_the_notebook(number: str, tmp_path: Path) -> None:
+    """In nbval, as the untouched notebook and the solution are; in the quick look's band."""
+    challenge = find_challenge(number)
+    ((answer, expected),) = [
+        (answer, expected)
+        for name, answer, expected in ANSWERS[number].WRONG
+        if name == HALF_WRONG[number]
+    ]
+    notebook = json.loads((ROOT / "challenges" / f"{challenge.name}.ipynb").read_text())
+    cells = solution_of(challenge) | answer
+    by_id = {f"challenge-{number}-{id}": source for id, source in cells.items()}
+    for cell in notebook["cells"]:
+        id = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
+        if id in by_id:
+            cell["source"] = by_id.pop(id)
+        if "quick_look(" in "".join(cell["source"]) and cell["cell_type"] == "code":
+            cell["source"] = f"{''.join(cell['source'])}\n{SAVE}"
+    assert not by_id, "an answer names a cell that is none"
+    path = tmp_path / f"{challenge.name}.ipynb"
+    path.write_text(json.dumps(notebook))
+    options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", path.name],
+        cwd=tmp_path,
+        env={**os.environ, "COURSE_PROGRESS": "off"},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:]
+    parts = {part["id"]: part for part in json.loads((tmp_path / "result.json").read_text())}
+    for id, (most, words) in expected.items():
+        part = parts[id]
+        assert part["points"] <= most, part
+        assert words in " ".join([part["message"], *part["notes"]]), part
+
+
+SAVE = """
+import json
+from pathlib import Path
+
+Path("result.json").write_text(json.dumps(result.to_json()["parts"]))
+"""

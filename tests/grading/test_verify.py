@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from course_utils import cli
 from course_utils.grading import challenge as challenges
-from course_utils.grading.callers import InKernel
+from course_utils.grading.boundary import BoundaryError
+from course_utils.grading.callers import InKernel, crossing, trying
 from course_utils.grading.challenge import Band, Challenge, Limits, Measurement, Part, Refused
 from course_utils.grading.notebooks import NotebookError, read_answers
 from course_utils.grading.process import OtherProcess
@@ -285,6 +287,44 @@ def test_the_command_says_what_an_answer_is_worth(
     assert "can't be read" in capsys.readouterr().err
     assert cli.main(["verify", str(tmp_path / "99_other.ipynb")]) == 1
     assert "expected one of 01_noise_to_order" in capsys.readouterr().err
+
+
+def test_a_look_in_the_notebook_tells_of_mistakes_and_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def open_answer() -> None:
+        raise NotImplementedError
+
+    def wrong(x: Any) -> Any:
+        return x + None
+
+    with trying("twice"):
+        open_answer()
+    assert capsys.readouterr().out == "twice is not written yet.\n"
+    with trying("twice"):
+        wrong(torch.ones(2))
+    out = capsys.readouterr().out
+    assert out.startswith("Here it stops: TypeError: ") and "in wrong, line " in out
+    assert out.endswith("return x + None\n")
+    with trying("twice"):
+        print("fine")
+    assert capsys.readouterr().out == "fine\n"
+    with pytest.raises(KeyboardInterrupt), trying("twice"):
+        raise KeyboardInterrupt
+
+
+def test_a_look_takes_what_the_verifier_takes() -> None:
+    seen: list[Any] = []
+
+    def answer(x: Any, more: Any) -> Any:
+        seen.extend([x, more])
+        return {"x": x.numpy(), "pair": (1, 2)}
+
+    back = crossing(answer)(x=torch.ones(2), more=[np.zeros(3)])
+    assert isinstance(seen[0], torch.Tensor) and isinstance(seen[1][0], torch.Tensor)
+    assert torch.equal(back["x"], torch.ones(2)) and back["pair"] == [1, 2]
+    with pytest.raises(BoundaryError):
+        crossing(lambda: object())()
 
 
 def test_the_quick_look_keeps_the_notebooks_promise(
