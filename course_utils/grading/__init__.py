@@ -10,6 +10,7 @@ One answer
     memory        how much a process and what it started hold
     process       how it is called in another process, and what may go wrong with that
     worker        the other process, which runs the answers and nothing of ours
+    shown         what of the course the answers see there
     notebooks     answer cells, taken by their id
     verify        calls, measures and turns bands into points
 

@@ -171,7 +171,7 @@ class Challenge:
         pass_points: from here on it is passed.
         setup: code that runs before the answers: imports, and what the brief promises.
         withheld: modules of `course_utils` that an answer may not use where it is graded, because
-            they are what it is asked to write.
+            they are what it is asked to write. What is not public (`shown`) never may be.
         minutes: for a learner.
     """
 

@@ -19,13 +19,12 @@ from course_utils.grading.sandbox import (
     DEVICES,
     FOLDER_MB,
     INSIDE,
-    PACKAGE,
     PROCESSES,
-    WITHHELD_ALWAYS,
     Sandbox,
     SandboxError,
     packages,
 )
+from course_utils.grading.shown import PACKAGE, WITHHELD_ALWAYS
 
 SECONDS = 60.0
 MEGABYTES = 100  # that the probe may take, beside what Python takes by itself

@@ -22,6 +22,7 @@ from course_utils.grading.boundary import BoundaryError, read_message, to_bytes
 from course_utils.grading.callers import Counter, Outcome, Status
 from course_utils.grading.challenge import Challenge, Limits, Oracle, Refused
 from course_utils.grading.memory import megabytes
+from course_utils.grading.shown import hidden_modules
 
 START_SECONDS = 120.0  # for importing torch in a new process, which is not the learner's time
 POLL_SECONDS = 0.05
@@ -36,12 +37,17 @@ class GraderFault(RuntimeError):
     """Something of ours failed, and not the answer."""
 
 
-def beside(challenge: Challenge) -> Start:
-    """Starts the process as the same user, without a sandbox: for one's own notebook."""
+def beside(challenge: Challenge, sees_all: bool = False) -> Start:
+    """Starts the process as the same user, without a sandbox: for one's own notebook.
+
+    Args:
+        challenge: what it withholds is withheld, and what is not public of the course.
+        sees_all: nothing is withheld; for tests of what checks refuse by themselves.
+    """
 
     def start(_: Limits) -> subprocess.Popen[bytes]:
         ours = {k: v for k, v in os.environ.items() if not k.startswith("COURSE_")}
-        ours["COURSE_WITHHELD"] = ",".join((*challenge.withheld, "diffusers", "transformers"))
+        ours["COURSE_WITHHELD"] = "" if sees_all else ",".join(hidden_modules(challenge.withheld))
         return subprocess.Popen(
             [sys.executable, *WORKER],
             stdin=subprocess.PIPE,

@@ -32,12 +32,7 @@ from typing import Any
 
 from course_utils.grading import seccomp
 from course_utils.grading.challenge import Challenge, Limits
-
-PACKAGE = Path(__file__).resolve().parents[1]
-PUBLIC = ("files", "guidance", "images", "models", "predictions", "samplers", "schedules")
-"""What of `course_utils` an answer may use, unless its challenge withholds it."""
-NEEDED = ("__init__", "grading/__init__", "grading/boundary", "grading/worker")
-WITHHELD_ALWAYS = ("diffusers", "transformers")
+from course_utils.grading.shown import PACKAGE, WITHHELD_ALWAYS, course_files, hidden_modules
 
 USER = 64_321  # for a root grader: a user id that no account has
 INSIDE = 65_534  # what the answer sees itself as: nobody
@@ -92,24 +87,8 @@ def environment(withheld: Sequence[str] = (), threads: int = 1) -> dict[str, str
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
-        "COURSE_WITHHELD": ",".join((*withheld, *WITHHELD_ALWAYS)),
+        "COURSE_WITHHELD": ",".join(hidden_modules(withheld)),
     }
-
-
-def course_files(withheld: Sequence[str] = ()) -> list[Path]:
-    """The files of `course_utils` that a sandbox shows, relative to the package."""
-    found = [Path(f"{name}.py") for name in NEEDED]
-    for name in PUBLIC:
-        single = PACKAGE / f"{name}.py"
-        every = [single] if single.exists() else sorted((PACKAGE / name).rglob("*.py"))
-        found += [path.relative_to(PACKAGE) for path in every]
-    hidden = [name.removeprefix("course_utils.") for name in withheld if "course_utils." in name]
-    return [path for path in found if not _is_within(path, hidden)]
-
-
-def _is_within(path: Path, modules: Sequence[str]) -> bool:
-    name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
-    return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 @functools.lru_cache

@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import pytest
 from course_utils.grading.challenge import NAMES, Challenge, find_challenge
 from course_utils.grading.names import TITLES
 from course_utils.grading.notebooks import read_answers
-from course_utils.grading.process import OtherProcess
+from course_utils.grading.process import OtherProcess, beside
 from course_utils.grading.verify import Result, verify
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,11 +41,10 @@ def solution_of(challenge: Challenge) -> dict[str, str]:
 
 def run(number: str, answer: dict[str, str], seed: str = "a test", name: str = "") -> Result:
     challenge = find_challenge(number)
-    if name.endswith("with nothing withheld"):
-        challenge = replace(challenge, withheld=())
+    start = beside(challenge, sees_all=name.endswith("with nothing withheld"))
     cells = solution_of(challenge) | answer
     assert set(cells) == set(challenge.answers), "an answer names a cell that is none"
-    with OtherProcess(challenge, [(id, cells[id]) for id in challenge.answers]) as caller:
+    with OtherProcess(challenge, [(id, cells[id]) for id in challenge.answers], start) as caller:
         return verify(challenge, caller, seed)
 
 
@@ -73,6 +71,19 @@ def test_wrong_answers_end_in_the_right_band(
         part = parts[id]
         assert part.points <= most, part
         assert words in " ".join([part.message, *part.notes]), part
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_graders_own_answers_are_withheld(number: str) -> None:
+    challenge = find_challenge(number)
+    take = (
+        f"from course_utils.grading.calibration_{number} import CONTESTANTS\n"
+        "globals().update(next(f for name, f in CONTESTANTS.items() if name[:9] == 'reference'))"
+    )
+    result = run(number, dict.fromkeys(challenge.answers, take))
+    assert result.points == 0, result.table()
+    for part in result.parts:
+        assert f"calibration_{number} is withheld where answers are verified" in part.message
 
 
 @pytest.mark.parametrize(("number", "name", "answer"), RIGHT, ids=lambda x: str(x)[:40])

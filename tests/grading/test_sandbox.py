@@ -26,6 +26,7 @@ from course_utils.grading import seccomp
 from course_utils.grading.challenge import find_challenge
 from course_utils.grading.process import end
 from course_utils.grading.sandbox import Sandbox, SandboxError
+from course_utils.grading.shown import course_files
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -282,7 +283,7 @@ def test_nothing_of_the_course_but_what_is_shown_exists_inside(sandboxed: None) 
         "    for name in files: print(os.path.join(root, name))\n"
     )
     every = python(source).splitlines()
-    shown = {f"/course/course_utils/{path}" for path in sandboxes.course_files()}
+    shown = {f"/course/course_utils/{path}" for path in course_files()}
     course = {path for path in every if "course_utils/" in path}
     assert course == shown
     ours = str(ROOT)
