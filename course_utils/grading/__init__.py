@@ -5,7 +5,8 @@ One answer
     boundary      values as bytes: JSON and arrays, with caps; nothing else crosses
     challenge     what a challenge is: parts, inputs from a seed, measurements, bands, limits
     challenge_NN  the challenges; calibration_NN says what known contestants score in them,
-                  pieces_06 is what the exam gives and takes
+                  orders_05 is what customers say, pieces_06 what the exam gives and takes
+    received      what comes from an answer, checked; provenance says what latents are made of
     callers       how an answer is called: in this process, for a quick look
     memory        how much a process and what it started hold
     process       how it is called in another process, and what may go wrong with that

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from course_utils.grading.challenge import Band, Challenge, Limits, Measurement, Part, Refused
+from course_utils.grading.received import kind
 
 WORST = 20.0  # decades; what an SNR counts that is infinite, or 0 where it should not be
 LIMITS = Limits(seconds=10.0, megabytes=1500)
@@ -238,7 +239,7 @@ def _largest_error(
 def _betas(name: str, value: Any, length: int, what: str) -> np.ndarray[Any, Any]:
     """What came back, if it is a table of betas."""
     if not isinstance(value, np.ndarray):
-        raise Refused(f"{name} gives {_kind(value)}; expected a tensor of shape (T,).")
+        raise Refused(f"{name} gives {kind(value)}; expected a tensor of shape (T,).")
     if value.dtype.kind != "f":
         raise Refused(f"{name} gives a tensor of {value.dtype}; expected float64.")
     if value.shape != (length,):
@@ -262,7 +263,7 @@ def _timesteps(value: Any, rows: int, num_steps: int) -> np.ndarray[Any, Any]:
     """What came back, if it is a choice of timesteps."""
     name = "timesteps_for"
     if not isinstance(value, np.ndarray):
-        raise Refused(f"{name} gives {_kind(value)}; expected a tensor of {num_steps} timesteps.")
+        raise Refused(f"{name} gives {kind(value)}; expected a tensor of {num_steps} timesteps.")
     if value.dtype.kind != "i":
         raise Refused(f"{name} gives a tensor of {value.dtype}; timesteps are int64.")
     if value.shape != (num_steps,):
@@ -284,10 +285,6 @@ def _timesteps(value: Any, rows: int, num_steps: int) -> np.ndarray[Any, Any]:
             f"{rows - 1}, the noisiest, to 0, the cleanest."
         )
     return value
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 # --- the challenge -------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_utils.grading import received
 from course_utils.grading.challenge import (
     Band,
     Challenge,
@@ -24,7 +25,6 @@ from course_utils.grading.challenge import (
     Measurement,
     Oracle,
     Part,
-    Refused,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ COPIED_RMSE = 0.02
 """A picture this near to what the autoencoder makes of a training picture was encoded, not drawn:
 the network knows these pictures well, and still comes no nearer than twice as far."""
 MOST_COPIES = 0.25  # share of pictures that may be
-LEAST_DIVERSITY = 0.002  # deviation of a pixel between two pictures of one prompt
 MOST_CLIPPED = 0.03  # share of channel values at 0 or 255 above that of the artists' pictures
 
 # --- the sizes -----------------------------------------------------------------------------------
@@ -53,7 +52,6 @@ FINISHED_STEPS = 50  # of DPM-Solver++(2M), for the finished picture
 TOY_PICTURES = 16  # of each schedule
 PROMPTS, SEEDS = 6, 2  # of part b
 COMPARED = 6  # pictures of part c
-WIDEST = 1e3  # what a latent may be at most; those of pictures have unit variance
 LIMITS = Limits(seconds=180.0, megabytes=1500, oracle_calls={"denoise": CALLS})
 
 Array = np.ndarray[Any, Any]
@@ -221,7 +219,8 @@ def exact_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
     """`denoise` for these data."""
 
     def denoise(x_t: Any, t: Any) -> Array:
-        x, time = _question(x_t, t, given["x_T"].shape, len(given["alpha_bar"]))
+        x = received.floats("x_t", x_t, given["x_T"].shape, like=received.OF_NOISE)
+        time = received.timestep(t, len(given["alpha_bar"]))
         return exact_x0(given, x.astype(np.float64), time).astype(np.float32)
 
     return {"denoise": denoise}
@@ -231,7 +230,7 @@ def measure_exact(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     """Part a: root mean square error against the exact solution, mean over the schedules."""
     errors = []
     for given, value in zip(inputs, outputs, strict=True):
-        found = _latents(value, given["x_T"].shape)
+        found = received.latents("sample", value, given["x_T"].shape)
         errors.append(float(np.sqrt(np.mean((found - exact_end(given)) ** 2))))
     note = (
         f"It was {min(errors):.3g} for the best and {max(errors):.3g} for the worst of "
@@ -280,8 +279,9 @@ def network_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
     guided = Guided(tuple(given["_texts"]))
 
     def denoise(x_t: Any, t: Any) -> Array:
-        x, time = _question(x_t, t, given["x_T"].shape, len(given["alpha_bar"]))
-        found: Array = guided.x0(torch.from_numpy(x.astype(np.float32)), time).numpy()
+        x = received.floats("x_t", x_t, given["x_T"].shape, like=received.OF_NOISE)
+        time = received.timestep(t, len(given["alpha_bar"]))
+        found: Array = guided.x0(torch.from_numpy(x), time).numpy()
         return found
 
     return {"denoise": denoise}
@@ -293,7 +293,8 @@ def measure_judged(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     from course_utils.evaluation.measure import measure
 
     (given,), (value,) = inputs, outputs
-    pixels = pipeline().decode(torch.from_numpy(_latents(value, given["x_T"].shape)))
+    latents = received.latents("sample", value, given["x_T"].shape)
+    pixels = pipeline().decode(torch.from_numpy(latents))
     asked = torch.from_numpy(given["_asked"])
     measured = measure(scene(), pixels, asked)
     values = measured.values
@@ -308,39 +309,28 @@ def measure_judged(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     diversity = float(metrics.pixel_diversity(pixels.unflatten(0, (-1, SEEDS))).mean())
     copied = scene().render_pairs(measured.nearest, measured.background)
     distance = metrics.rmse(pixels, round_trip(copied))
-    copies = float((distance < COPIED_RMSE).float().mean())
-    if copies > MOST_COPIES:
-        raise Refused(
-            f"{round(copies * len(pixels))} of {len(pixels)} pictures are nearer to a picture of "
-            "the data set than the network comes by itself: they are copies. The pictures have to "
-            "come out of x_T and denoise.",
-            tampering=True,
-        )
-    if diversity < LEAST_DIVERSITY:
-        raise Refused(
-            "The two pictures of one prompt are all but the same, though each has noise of its own "
-            f"in x_T: a pixel differs by {diversity:.2g}, and at least {LEAST_DIVERSITY:g} is "
-            "expected. Start every picture from its own x_T."
-        )
-    if clipped > MOST_CLIPPED:
-        raise Refused(
-            "The pictures are oversaturated: the share of their colour values that are as dark or "
-            f"as bright as can be lies {clipped:.1%} above that of the artists' own pictures, and "
-            f"at most {MOST_CLIPPED:.0%} is expected. Blotches of pure colour come from too few "
-            "calls, or from latents that are too large at the end."
-        )
+    copies = distance < COPIED_RMSE
+    received.refuse_copies(copies.tolist(), MOST_COPIES, "denoise")
+    received.refuse_sameness(diversity)
+    received.refuse_oversaturation(
+        clipped,
+        MOST_CLIPPED,
+        "Blotches of pure colour come from too few calls, or from latents that are too large at "
+        "the end.",
+    )
     note = (
         f"Of {len(pixels)} pictures {shares['object']:.0%} show the right object, "
         f"{shares['style']:.0%} the right style, {shares['background']:.0%} the right background. "
         f"Against the artists' own pictures, saturation lies {saturation:+.2f} off, and the share "
         f"of values at the end of the scale {clipped:+.1%} (at most {MOST_CLIPPED:+.0%}); two "
-        f"pictures of one prompt differ by {diversity:.2g} a pixel (at least {LEAST_DIVERSITY:g})."
+        f"pictures of one prompt differ by {diversity:.2g} a pixel (at least "
+        f"{received.LEAST_DIVERSITY:g})."
     )
     more = {
         "saturation": saturation,
         "clipped": clipped,
         "diversity": diversity,
-        "copies": copies,
+        "copies": float(copies.float().mean()),
         "nearest training picture": float(distance.min()),
     }
     return Measurement(float(np.mean(list(shares.values()))), (note,), {**shares, **more})
@@ -351,7 +341,8 @@ def measure_compared(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     from course_utils.evaluation import metrics
 
     (given,), (value,) = inputs, outputs
-    pixels = pipeline().decode(torch.from_numpy(_latents(value, given["x_T"].shape)))
+    latents = received.latents("sample", value, given["x_T"].shape)
+    pixels = pipeline().decode(torch.from_numpy(latents))
     finished = _finished(tuple(given["_texts"]), given["x_T"].tobytes())
     errors = metrics.rmse(pixels, finished)
     note = (
@@ -361,53 +352,6 @@ def measure_compared(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     )
     details = {"nearest": float(errors.min()), "farthest": float(errors.max())}
     return Measurement(float(errors.mean()), (note,), details)
-
-
-# --- what comes from the learner -----------------------------------------------------------------
-
-
-def _question(x_t: Any, t: Any, shape: tuple[int, ...], rows: int) -> tuple[Array, int]:
-    """The arguments of `denoise`, or what is wrong with them."""
-    if not isinstance(x_t, np.ndarray) or x_t.dtype.kind != "f":
-        kind = x_t.dtype if isinstance(x_t, np.ndarray) else type(x_t).__name__
-        raise ValueError(f"x_t is a {kind}; expected a floating-point tensor of shape {shape}")
-    if x_t.shape != shape:
-        raise ValueError(f"x_t has shape {x_t.shape}; expected that of x_T, {shape}")
-    if not np.isfinite(x_t).all():
-        raise ValueError(
-            "x_t holds NaN or infinity. At the last timestep alpha_bar may be exactly 0; look for "
-            "a division by its root, or its logarithm"
-        )
-    times = np.asarray(t)
-    if times.dtype.kind != "i" or times.size == 0 or (times != times.flat[0]).any():
-        raise ValueError(f"t is {t!r}; expected one whole number, the same for all pictures")
-    time = int(times.flat[0])
-    if not 0 <= time < rows:
-        raise ValueError(f"t is {time}; expected a timestep from 0 to {rows - 1}")
-    return x_t, time
-
-
-def _latents(value: Any, shape: tuple[int, ...]) -> Array:
-    """What `sample` gave."""
-    if not isinstance(value, np.ndarray):
-        kind = "nothing" if value is None else f"a {type(value).__name__}"
-        raise Refused(f"sample gives {kind}; expected a tensor of latents, of shape {shape}.")
-    if value.dtype.kind != "f":
-        raise Refused(f"sample gives a tensor of {value.dtype}; expected float32.")
-    if value.shape != shape:
-        raise Refused(f"sample gives shape {value.shape}; expected that of x_T, {shape}.")
-    if not np.isfinite(value).all():
-        share = float(1 - np.isfinite(value).mean())
-        raise Refused(
-            f"sample gives NaN or infinity in {share:.0%} of the latents. At the last timestep "
-            "alpha_bar may be exactly 0; look for a division by its root, or its logarithm."
-        )
-    if np.abs(value).max() > WIDEST:
-        raise Refused(
-            f"sample gives latents up to {np.abs(value).max():.3g}; those of pictures have a "
-            "variance near 1."
-        )
-    return value.astype(np.float32)
 
 
 # --- the challenge -------------------------------------------------------------------------------

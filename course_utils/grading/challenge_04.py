@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from course_utils.grading.challenge import Band, Challenge, Limits, Measurement, Part, Refused, Step
+from course_utils.grading.received import WIDEST, kind
 from course_utils.models import VAE
 
 PICTURES = 64  # that one part is measured on
 TRAINING = 1024  # latents that `fit` is given
 BATCH = 64  # pictures that go through the autoencoder at once
 MOST_PARAMETERS = 2**21  # bytes; a 256 x 256 basis in float64 takes a quarter of it
-WIDEST = 1e3  # what a latent may be at most; they have unit variance
 IMPOSSIBLE = 0.1  # of what a Gaussian source of the latents' covariance allows at the rate
 LIMITS = Limits(seconds=60.0, megabytes=2000)
 
@@ -161,7 +161,7 @@ def encoding(inputs: Inputs, outputs: Sequence[Any]) -> list[dict[str, Any]]:
     """Second call: `encode` on fresh latents."""
     parameters, seed = outputs[0], inputs[0]["_seed"]
     if not isinstance(parameters, dict):
-        raise Refused(f"fit gives {_kind(parameters)}; expected a dictionary, which may be empty.")
+        raise Refused(f"fit gives {kind(parameters)}; expected a dictionary, which may be empty.")
     size = _bytes_in(parameters)
     if size > MOST_PARAMETERS:
         raise Refused(
@@ -230,7 +230,7 @@ def measure(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
 def _data(value: Any, num_bytes: int) -> Array:
     """The bytes of all pictures, `(PICTURES, at most num_bytes)`."""
     if not isinstance(value, np.ndarray):
-        raise Refused(f"encode gives {_kind(value)}; expected a tensor of bytes, (N, num_bytes).")
+        raise Refused(f"encode gives {kind(value)}; expected a tensor of bytes, (N, num_bytes).")
     if value.dtype != np.uint8:
         raise Refused(
             f"encode gives a tensor of {value.dtype}; expected uint8, whose entries are bytes."
@@ -249,7 +249,7 @@ def _latents(value: Any, count: int) -> Tensor:
     """What decode gave for some pictures."""
     shape = (count, *latent_shape())
     if not isinstance(value, np.ndarray):
-        raise Refused(f"decode gives {_kind(value)}; expected a tensor of latents.")
+        raise Refused(f"decode gives {kind(value)}; expected a tensor of latents.")
     if value.dtype.kind != "f":
         raise Refused(f"decode gives a tensor of {value.dtype}; expected float32.")
     if value.shape != shape:
@@ -276,12 +276,6 @@ def _bytes_in(value: Any) -> int:
     if isinstance(value, str):
         return len(value.encode())
     return max(8, (value.bit_length() + 7) // 8) if isinstance(value, int) else 8
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    return "a tensor" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 # --- the challenge -------------------------------------------------------------------------------

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.grading import provenance
+from course_utils.grading import provenance, received
 from course_utils.grading.challenge import (
     Band,
     Challenge,
@@ -34,106 +34,37 @@ from course_utils.grading.challenge import (
     Step,
 )
 from course_utils.grading.challenge_02 import Guided, latent_shape, pipeline, scene
+from course_utils.grading.orders_05 import (
+    WORDS_BANDS,
+    Order,
+    measure_words,
+    read_prompts,
+    said,
+    understood,
+    words_inputs,
+)
 
 # --- thresholds; each was measured: challenges/05_follow_the_prompt/calibration.md ---------------
 
-WORDS_BANDS = (Band(1.0, 2, "every word"), Band(0.9, 1, "nearly"))
 NAMED_BANDS = (Band(0.8, 3, "as ordered"), Band(0.7, 2, "nearly"), Band(0.6, 1, "in part"))
 AVOIDED_BANDS = (Band(0.75, 5, "avoided"), Band(0.66, 3, "mostly"), Band(0.5, 1, "in part"))
 PASS_POINTS = 7
 MOST_CLIPPED = {"b": 0.06, "c": 0.03}  # share of values at 0 or 255 above the artists' pictures
-LEAST_DIVERSITY = 0.002  # deviation of a pixel between the pictures of one order
 
 # --- the sizes -----------------------------------------------------------------------------------
 
 LOOKS = 16  # of the network, in one call of `draw`
-ORDERS = 30  # of part a
 NAMED_ORDERS, NAMED_SEEDS = 8, 2  # of part b
 OPEN_SEEDS = 2  # of part c, for each thing of PULLED
 DRAFTS, DRAFT_STEPS = 5, 6  # noises for each thing of PULLED that those of part c are taken from
 MOST_FOREIGN = 0.1  # share of latents that is neither x_T nor an answer of predict
 NOISY, LEAST_OWN = 0.5, 0.05  # below this alpha-bar, a look must have this correlation with x_T
-WIDEST = 1e3  # what a latent may be at most; those of pictures have unit variance
-MOST_TEXT = 400  # characters of a prompt
 WORDS_LIMITS = Limits(seconds=30.0, megabytes=1500)
 DRAW_LIMITS = Limits(seconds=180.0, megabytes=1500, oracle_calls={"predict": LOOKS})
 
 Array = np.ndarray[Any, Any]
 Inputs = Sequence[Mapping[str, Any]]
 
-# --- what customers say --------------------------------------------------------------------------
-
-THINGS: dict[str, tuple[str, ...]] = {
-    "cat face": ("tomcat", "feline"),
-    "dog face": ("hound", "terrier"),
-    "red heart": ("valentine", "token of affection"),
-    "pizza": ("margherita", "neapolitan flatbread"),
-    "rocket": ("moonship", "launch vehicle"),
-    "red apple": ("pippin", "orchard fruit"),
-    "star": ("pentagram", "five points"),
-    "smiling face with sunglasses": ("beach guy", "dude in shades"),
-    "panda": ("bamboo eater", "bearcat"),
-    "hamburger": ("whopper", "patty in buns"),
-    "sunflower": ("helianthus", "field bloom"),
-    "frog": ("croaker", "pond hopper"),
-    "ghost": ("spectre", "phantom"),
-    "house": ("cottage", "bungalow"),
-    "guitar": ("stratocaster", "six strings"),
-    "penguin": ("antarctic bird", "tuxedo waddler"),
-    "crying face": ("weeper", "tearful fellow"),
-    "cactus": ("saguaro", "desert succulent"),
-    "pig face": ("hog", "swine"),
-    "doughnut": ("cruller", "glazed ring"),
-    "sun": ("daystar", "solar disc"),
-    "lion": ("leo", "savanna king"),
-    "balloon": ("party inflatable", "helium globe"),
-    "mushroom": ("fungus", "champignon"),
-    "octopus": ("kraken", "eight arms"),
-    "basketball": ("hoops ball", "slam dunker"),
-    "banana": ("plantain", "curved fruit"),
-    "fox": ("vixen", "reynard"),
-    "smiling face with heart-eyes": ("smitten fellow", "admirer"),
-    "umbrella": ("parasol", "brolly"),
-    "strawberry": ("garden berry", "fraise"),
-    "turtle": ("terrapin", "shelled swimmer"),
-    "rainbow": ("prism arc", "spectrum bow"),
-    "robot": ("android", "tin automaton"),
-    "butterfly": ("monarch", "papillon"),
-    "key": ("latchkey", "lock opener"),
-    "watermelon": ("summer melon", "pastèque"),
-    "owl": ("night hunter", "hooter"),
-    "fire": ("blaze", "bonfire"),
-    "crown": ("diadem", "regalia"),
-}
-STYLES_SAID: dict[str, tuple[str, ...]] = {
-    "3d": ("shiny", "like a plastic toy", "modelled"),
-    "flat": ("papercut", "poster look", "plain shapes"),
-    "noto": ("android look", "phone look", "soft gradients"),
-    "twemoji": ("chat look", "bird site look", "social feed look"),
-}
-BACKGROUNDS_SAID: dict[str, tuple[str, ...]] = {
-    "white": ("ivory", "chalk"),
-    "gray": ("slate", "ash"),
-    "red": ("crimson", "scarlet"),
-    "orange": ("tangerine", "amber"),
-    "yellow": ("citron", "canary"),
-    "green": ("emerald", "moss"),
-    "teal": ("petrol", "lagoon"),
-    "blue": ("navy", "cobalt"),
-    "purple": ("violet", "mauve"),
-    "pink": ("blush", "fuchsia"),
-}
-PRAISE = ("masterpiece", "8k", "award winning", "stunning", "highly detailed")
-COMPLAINTS = ("blurry", "ugly", "watermark", "bad quality", "amateurish")
-STYLE_WORD = {  # single words that say a style
-    "3d": "3d",
-    "glossy": "3d",
-    "render": "3d",
-    "flat": "flat",
-    "design": "flat",
-    "noto": "noto",
-    "twemoji": "twemoji",
-}
 PULL = "flat"  # the style that pictures get most often where none is named
 PULLED = (  # things that get it in about half of the pictures or more
     "banana",
@@ -148,170 +79,6 @@ PULLED = (  # things that get it in about half of the pictures or more
     "star",
     "crown",
 )
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a customer wants, in the words of the data; "" is left open."""
-
-    thing: str
-    style: str = ""
-    background: str = ""
-    no_styles: tuple[str, ...] = ()
-    no_backgrounds: tuple[str, ...] = ()
-
-
-def said(order: Order, random: np.random.Generator) -> dict[str, Any]:
-    """The order in a customer's words, as the arguments of `write_prompt`."""
-    dictionary: dict[str, dict[str, str]] = {}
-    tables: dict[str, dict[str, tuple[str, ...]]]
-    tables = {"thing": THINGS, "style": STYLES_SAID, "background": BACKGROUNDS_SAID}
-
-    def say(kind: str, value: str) -> str:
-        word = str(random.choice(tables[kind][value]))
-        dictionary[word] = {"kind": kind, "means": value}
-        return word
-
-    asked = (("thing", order.thing), ("style", order.style), ("background", order.background))
-    wants = [say(kind, value) for kind, value in asked if value]
-    without = [say("style", style) for style in order.no_styles]
-    without += [say("background", background) for background in order.no_backgrounds]
-    if random.random() < 0.5:
-        wants.append(str(random.choice(PRAISE)))
-    if random.random() < 0.5:
-        without.append(str(random.choice(COMPLAINTS)))
-    for kind, table in tables.items():  # what other customers say stands there too
-        for value in random.choice(list(table), 2, replace=False):
-            if str(value) not in (order.thing, order.style, order.background):
-                say(kind, str(value))
-    words = random.permutation(list(dictionary)).tolist()
-    return {
-        "wants": random.permutation(wants).tolist(),
-        "without": random.permutation(without).tolist() if without else [],
-        "dictionary": {word: dictionary[word] for word in words},
-        "_order": asdict(order),
-    }
-
-
-# --- part a: the words ---------------------------------------------------------------------------
-
-
-def words_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
-    """Orders of every kind: style and background each named, open, or open but for something."""
-    from course_utils.data.captions import BACKGROUNDS, STYLES
-
-    found = []
-    things = random.permutation(list(THINGS)).tolist()
-    for number in range(ORDERS):
-        styles = random.permutation(STYLES).tolist()
-        backgrounds = random.permutation(list(BACKGROUNDS)).tolist()
-        style, background = number % 3, number // 3 % 3  # 0 named, 1 open, 2 something ruled out
-        order = Order(
-            thing=things[number % len(things)],
-            style=styles[0] if style == 0 else "",
-            background=backgrounds[0] if background == 0 else "",
-            no_styles=(styles[1],) if style == 2 else (),
-            no_backgrounds=tuple(backgrounds[1:3]) if background == 2 else (),
-        )
-        found.append(said(order, random))
-    return found
-
-
-@functools.lru_cache
-def _names() -> dict[str, tuple[list[str], ...]]:
-    """By thing, the words of its name and of each synonym that captions use."""
-    from course_utils.pipeline import words_of
-
-    vocabulary = pipeline().vocabulary
-    assert vocabulary is not None
-    return {c.name: tuple(words_of(t) for t in (c.name, *c.synonyms)) for c in vocabulary.concepts}
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a prompt says, by its words.
-
-    Attributes:
-        thing: whether the thing is named as captions name it.
-        styles, backgrounds: that are named.
-        unknown: words that no caption holds.
-    """
-
-    thing: bool
-    styles: frozenset[str]
-    backgrounds: frozenset[str]
-    unknown: tuple[str, ...]
-
-
-def understood(text: str, thing: str) -> Said:
-    """Read a prompt; the colour in "red apple" is no background."""
-    from course_utils.data.captions import BACKGROUND_WORDS
-    from course_utils.pipeline import words_of
-
-    vocabulary = pipeline().vocabulary
-    assert vocabulary is not None
-    words = words_of(text)
-    unknown = tuple(dict.fromkeys(word for word in words if not vocabulary.knows(word)))
-    found, rest = False, words
-    for name in sorted(_names()[thing], key=len, reverse=True):
-        for start in range(len(rest) - len(name) + 1):
-            if rest[start : start + len(name)] == name:
-                found, rest = True, [*rest[:start], *rest[start + len(name) :]]
-                break
-    colours = {word: name for name, each in BACKGROUND_WORDS.items() for word in each}
-    return Said(
-        found,
-        frozenset(STYLE_WORD[word] for word in rest if word in STYLE_WORD),
-        frozenset(colours[word] for word in rest if word in colours),
-        unknown,
-    )
-
-
-DEMANDS = {
-    "thing": "the thing, by a name that captions use",
-    "style": "the style, and no other; none where it is left open",
-    "background": "the background, and no other; none where it is left open",
-    "negative": "in the negative prompt what is ruled out, and nothing else of its kind",
-    "words": "no word that no caption holds",
-}
-
-
-def demands(order: Order, prompt: str, negative: str) -> dict[str, bool]:
-    """Which of `DEMANDS` two prompts meet."""
-    asked, avoided = understood(prompt, order.thing), understood(negative, order.thing)
-
-    def fits(found: frozenset[str], ruled_out: tuple[str, ...], wanted: str) -> bool:
-        if ruled_out:
-            return found == set(ruled_out)
-        # What both prompts say cancels, so the rest of the order may stand there too.
-        nothing = not order.no_styles and not order.no_backgrounds
-        return found <= (set() if nothing else {wanted})
-
-    return {
-        "thing": asked.thing,
-        "style": asked.styles == ({order.style} if order.style else set()),
-        "background": asked.backgrounds == ({order.background} if order.background else set()),
-        "negative": fits(avoided.styles, order.no_styles, order.style)
-        and fits(avoided.backgrounds, order.no_backgrounds, order.background),
-        "words": not asked.unknown and not avoided.unknown,
-    }
-
-
-def measure_words(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
-    """Part a: the share of demands that are met."""
-    met: dict[str, list[bool]] = {name: [] for name in DEMANDS}
-    for given, value in zip(inputs, outputs, strict=True):
-        for name, good in demands(Order(**given["_order"]), *_prompts(value)).items():
-            met[name].append(good)
-    shares = {name: float(np.mean(each)) for name, each in met.items()}
-    missed = [
-        f"{DEMANDS[name]} ({sum(not good for good in each)} of {len(each)} orders)"
-        for name, each in met.items()
-        if not all(each)
-    ]
-    notes = (f"Missing: {'; '.join(missed)}.",) if missed else ()
-    return Measurement(float(np.mean(list(shares.values()))), notes, shares)
-
 
 # --- parts b and c: pictures ---------------------------------------------------------------------
 
@@ -381,7 +148,7 @@ def drawing(seeds: int, salt: int, drafts: int = 0) -> Step:
     """
 
     def inputs(orders: Inputs, written: Sequence[Any]) -> list[dict[str, Any]]:
-        pairs = [pair for value in written for pair in [_prompts(value)] * seeds]
+        pairs = [pair for value in written for pair in [read_prompts(value)] * seeds]
         # Noise from the orders' own words: fresh with every seed, and the same again with it.
         words = "".join(word for given in orders for word in given["dictionary"])
         random = np.random.default_rng([salt, *words.encode()])
@@ -429,8 +196,9 @@ def predict_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
     def predict(look: Any, x_t: Any, t: Any) -> Array:
         if look not in texts:
             raise ValueError(f"the look is {look!r}; expected 'prompt', 'negative' or 'empty'")
-        x, time = _question(x_t, t, given["x_T"].shape, len(given["alpha_bar"]))
-        x = x.astype(np.float32)
+        hint = "look at what the guess gave before"
+        x = received.floats("x_t", x_t, given["x_T"].shape, like=received.OF_NOISE, nan_hint=hint)
+        time = received.timestep(t, len(given["alpha_bar"]))
         found: Array = expected(texts[look], torch.from_numpy(x), time).numpy()
         trace.append({"used": x, "answer": found, "t": time})
         return found
@@ -475,7 +243,7 @@ def look_at(value: Any, given: Mapping[str, Any], seeds: int, part: str) -> Seen
     from course_utils.evaluation import metrics
     from course_utils.evaluation.measure import measure
 
-    latents = _latents(value, given["x_T"].shape)
+    latents = received.latents("draw", value, given["x_T"].shape, nan_hint="")
     _nothing_foreign(given, latents)
     pixels = pipeline().decode(torch.from_numpy(latents))
     orders = [Order(**asked) for asked in given["_asked"]]
@@ -544,20 +312,12 @@ def _own_noise(given: Mapping[str, Any]) -> None:
 
 
 def _refuse(seen: Seen, part: str) -> None:
-    most = MOST_CLIPPED[part]
-    if seen.diversity < LEAST_DIVERSITY:
-        raise Refused(
-            "The pictures of one order are all but the same, though each has noise of its own in "
-            f"x_T: a pixel differs by {seen.diversity:.2g}, and at least {LEAST_DIVERSITY:g} is "
-            "expected. Start every picture from its own x_T."
-        )
-    if seen.clipped > most:
-        raise Refused(
-            "The pictures are oversaturated: the share of their colour values that are as dark or "
-            f"as bright as can be lies {seen.clipped:.1%} above that of the artists' own pictures, "
-            f"and at most {most:.0%} is expected. A push that is too strong, or that goes "
-            "on to the last steps, does that."
-        )
+    received.refuse_sameness(seen.diversity)
+    received.refuse_oversaturation(
+        seen.clipped,
+        MOST_CLIPPED[part],
+        "A push that is too strong, or that goes on to the last steps, does that.",
+    )
 
 
 def _told(seen: Seen, style: str, most: float) -> str:
@@ -568,7 +328,7 @@ def _told(seen: Seen, style: str, most: float) -> str:
         "The share of colour values at the end of the scale lies "
         f"{seen.clipped:+.1%} off the artists' (at most {most:+.0%}), saturation "
         f"{seen.saturation:+.2f}; pictures of one order differ by {seen.diversity:.2g} a pixel (at "
-        f"least {LEAST_DIVERSITY:g})."
+        f"least {received.LEAST_DIVERSITY:g})."
     )
 
 
@@ -613,65 +373,6 @@ def measure_open(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
             f"{int((~left_open).sum())} pictures name one. Those pictures do not count."
         )
     return Measurement(_share(good), tuple(notes), _details(seen))
-
-
-# --- what comes from the learner -----------------------------------------------------------------
-
-
-def _prompts(value: Any) -> tuple[str, str]:
-    """What `write_prompt` gave."""
-    if not isinstance(value, list) or len(value) != 2:
-        kind = "nothing" if value is None else f"a {type(value).__name__}"
-        if isinstance(value, list):
-            kind = f"{len(value)} values"
-        raise Refused(f"write_prompt gives {kind}; expected (prompt, negative_prompt).")
-    for name, text in zip(("prompt", "negative_prompt"), value, strict=True):
-        if not isinstance(text, str):
-            raise Refused(f"write_prompt gives {text!r:.40} as the {name}; expected text.")
-        if len(text) > MOST_TEXT:
-            raise Refused(
-                f"write_prompt gives a {name} of {len(text):,} characters; the network reads 30 "
-                f"tokens, and at most {MOST_TEXT} characters are taken."
-            )
-    return value[0], value[1]
-
-
-def _question(x_t: Any, t: Any, shape: tuple[int, ...], rows: int) -> tuple[Array, int]:
-    """The pictures and the timestep of `predict`, or what is wrong with them."""
-    if not isinstance(x_t, np.ndarray) or x_t.dtype.kind != "f":
-        kind = x_t.dtype if isinstance(x_t, np.ndarray) else type(x_t).__name__
-        raise ValueError(f"x_t is a {kind}; expected a floating-point tensor of shape {shape}")
-    if x_t.shape != shape:
-        raise ValueError(f"x_t has shape {x_t.shape}; expected that of x_T, {shape}")
-    if not np.isfinite(x_t).all():
-        raise ValueError("x_t holds NaN or infinity; look at what the guess gave before")
-    times = np.asarray(t)
-    if times.dtype.kind != "i" or times.size == 0 or (times != times.flat[0]).any():
-        raise ValueError(f"t is {t!r}; expected one whole number, the same for all pictures")
-    time = int(times.flat[0])
-    if not 0 <= time < rows:
-        raise ValueError(f"t is {time}; expected a timestep from 0 to {rows - 1}")
-    return x_t, time
-
-
-def _latents(value: Any, shape: tuple[int, ...]) -> Array:
-    """What `draw` gave."""
-    if not isinstance(value, np.ndarray):
-        kind = "nothing" if value is None else f"a {type(value).__name__}"
-        raise Refused(f"draw gives {kind}; expected a tensor of latents, of shape {shape}.")
-    if value.dtype.kind != "f":
-        raise Refused(f"draw gives a tensor of {value.dtype}; expected float32.")
-    if value.shape != shape:
-        raise Refused(f"draw gives shape {value.shape}; expected that of x_T, {shape}.")
-    if not np.isfinite(value).all():
-        share = float(1 - np.isfinite(value).mean())
-        raise Refused(f"draw gives NaN or infinity in {share:.0%} of the latents.")
-    if np.abs(value).max() > WIDEST:
-        raise Refused(
-            f"draw gives latents up to {np.abs(value).max():.3g}; those of pictures have a "
-            "variance near 1."
-        )
-    return value.astype(np.float32)
 
 
 # --- the challenge -------------------------------------------------------------------------------

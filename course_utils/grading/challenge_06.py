@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.grading import provenance
+from course_utils.grading import provenance, received
 from course_utils.grading.challenge import (
     Band,
     Challenge,
@@ -40,7 +40,6 @@ from course_utils.grading.pieces_06 import (
     measure_tokens,
     right_ids,
     step_inputs,
-    tensor,
     token_inputs,
     v_inputs,
 )
@@ -56,7 +55,6 @@ SEEN_BANDS = (Band(0.85, 2, "as asked"), Band(0.6, 1, "nearly"))
 HELD_OUT_BANDS = (Band(0.65, 2, "composed"), Band(0.5, 1, "nearly"))
 PASS_POINTS = 8
 MOST_COPIES = 0.75  # share of the pictures of part f that may be near copies
-LEAST_DIVERSITY = 0.002  # deviation of a pixel between two pictures of one prompt
 MOST_CLIPPED = 0.08  # share of channel values at 0 or 255 above that of the artists' pictures
 MOST_FOREIGN = 0.02  # share of latents that is neither x_T nor an answer of predict
 
@@ -69,7 +67,6 @@ FINISHED_STEPS = 25  # of DPM-Solver++(2M), for the picture to compare with
 COMPARED = 3  # pictures of each call of part d
 PROMPTS, SEEDS = 6, 2  # of part e; part f draws each held-out pair once
 SAME_PIXELS = 2e-3  # rounding between what decode gave and what draw returns
-WIDEST = 1e3  # what a latent may be at most; those of pictures have unit variance
 DRAW_LIMITS = Limits(
     seconds=300.0,  # a few on a quiet computer; the time of the networks counts too
     megabytes=1500,
@@ -216,9 +213,9 @@ def draw_oracles(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
 
     @torch.no_grad()
     def predict(x_t: Any, t: Any, text_states: Any) -> Array:
-        x = _floats("x_t", x_t, [(count, *shape), (2 * count, *shape)])
-        time = _timestep(t, len(given["alpha_bar"]))
-        states = _floats("text_states", text_states, [(len(x), *_states_shape())])
+        x = received.floats("x_t", x_t, (count, *shape), (2 * count, *shape))
+        time = received.timestep(t, len(given["alpha_bar"]))
+        states = received.floats("text_states", text_states, (len(x), *_states_shape()))
         times = torch.full((len(x),), time, dtype=torch.int64)
         v: Array = pipeline().unet(torch.from_numpy(x), times, torch.from_numpy(states)).numpy()
         trace.append({"t": time, "x_t": x, "v": v})
@@ -226,7 +223,7 @@ def draw_oracles(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
 
     @torch.no_grad()
     def decode(z: Any) -> Array:
-        latents = _floats("z", z, [(count, *shape)])
+        latents = received.floats("z", z, (count, *shape))
         pixels: Array = pipeline().vae.decode(torch.from_numpy(latents)).clamp(-1, 1).numpy()
         trace.append({"z": latents, "pixels": pixels})
         return pixels
@@ -332,24 +329,19 @@ def _judged(part: str, inputs: Inputs, outputs: Sequence[Any], object_among: int
     asked = torch.from_numpy(given["_asked"])
     measured = measure(gallery(), pixels, asked)
     original = gallery().render_pairs(asked[:, :2], asked[:, 2])
-    if part == "f":
-        _refuse_copies(measured)
+    if part == "f":  # what it was trained on it draws as near to the data as a copy would come
+        received.refuse_copies(measured.values["near_copy"].tolist(), MOST_COPIES, "predict")
     _nothing_foreign(given)
     clipped = float((measured.values["clipped"] - metrics.clipped_share(original)).mean())
     diversity = _diversity(given, pixels)
-    if diversity is not None and diversity < LEAST_DIVERSITY:
-        raise Refused(
-            "The two pictures of one prompt are all but the same, though each has noise of its own "
-            f"in x_T: a pixel differs by {diversity:.2g}, and at least {LEAST_DIVERSITY:g} is "
-            "expected. Start every picture from its own x_T."
-        )
-    if clipped > MOST_CLIPPED:
-        raise Refused(
-            "The pictures are oversaturated: the share of their colour values that are as dark or "
-            f"as bright as can be lies {clipped:.1%} above that of the artists' own pictures, and "
-            f"at most {MOST_CLIPPED:.0%} is expected. Look at the guidance scale that is in force, "
-            "and at the size of the latents that decode is given."
-        )
+    if diversity is not None:
+        received.refuse_sameness(diversity)
+    received.refuse_oversaturation(
+        clipped,
+        MOST_CLIPPED,
+        "Look at the guidance scale that is in force, and at the size of the latents that decode "
+        "is given.",
+    )
     shares = _shares(measured, object_among)
     ceiling = _shares(measure(gallery(), original, asked), object_among)
     among = "" if object_among == 1 else f" among the first {object_among} guesses"
@@ -361,7 +353,7 @@ def _judged(part: str, inputs: Inputs, outputs: Sequence[Any], object_among: int
     if diversity is not None:
         notes.append(
             f"Two pictures of one prompt differ by {diversity:.2g} a pixel (at least "
-            f"{LEAST_DIVERSITY:g})."
+            f"{received.LEAST_DIVERSITY:g})."
         )
     details = {
         **shares,
@@ -397,22 +389,6 @@ def _diversity(given: Mapping[str, Any], pixels: Tensor) -> float | None:
     return float(metrics.pixel_diversity(pixels.unflatten(0, (-1, seeds))).mean())
 
 
-def _refuse_copies(measured: Measured) -> None:
-    """Refuse copies of pictures that the model never saw.
-
-    What it was trained on it draws as near to the data as a copy would come; there, only where the
-    latents come from tells a copy.
-    """
-    copies = measured.values["near_copy"]
-    if float(copies.float().mean()) > MOST_COPIES:
-        raise Refused(
-            f"{int(copies.sum())} of {len(copies)} pictures are nearer to a picture of the data "
-            "set than the network comes by itself: they are copies. The pictures have to come out "
-            "of x_T and predict.",
-            tampering=True,
-        )
-
-
 def _nothing_foreign(given: Mapping[str, Any]) -> None:
     share = foreign(given)
     if share > MOST_FOREIGN:
@@ -441,7 +417,7 @@ def foreign(given: Mapping[str, Any]) -> float:
 def _drawn(given: Mapping[str, Any], value: Any) -> Tensor:
     """The pictures that `draw` gave, if decode made them."""
     expected = (len(given["x_T"]), *_picture_shape())
-    pixels = tensor("draw", value, expected)
+    pixels = received.tensor("draw", value, expected, nan_hint=received.AT_THE_END)
     made = [event["pixels"] for event in given["_trace"] if "pixels" in event]
     if not made:
         raise Refused(
@@ -477,36 +453,6 @@ def _ids(ids: Any, most: int) -> Array:
     if ids.min() < 0 or ids.max() >= known:
         raise ValueError(f"ids goes from {ids.min()} to {ids.max()}; expected 0 to {known - 1}")
     return ids.astype(np.int64)
-
-
-def _floats(name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> Array:
-    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-        raise ValueError(f"{name} is a {kind}; expected a floating-point tensor")
-    if value.shape not in shapes:
-        expected = " or ".join(str(shape) for shape in shapes)
-        raise ValueError(f"{name} has shape {value.shape}; expected {expected}")
-    if not np.isfinite(value).all():
-        raise ValueError(
-            f"{name} holds NaN or infinity. alpha_bar is exactly 0 at the last timestep; look for "
-            "a division by its root"
-        )
-    if np.abs(value).max() > WIDEST:
-        raise ValueError(
-            f"{name} goes up to {np.abs(value).max():.3g}; latents of pictures have a variance "
-            "near 1"
-        )
-    return value.astype(np.float32)
-
-
-def _timestep(t: Any, rows: int) -> int:
-    times = np.asarray(t)
-    if times.dtype.kind != "i" or times.size == 0 or (times != times.flat[0]).any():
-        raise ValueError(f"t is {t!r}; expected one whole number, the same for all pictures")
-    time = int(times.flat[0])
-    if not 0 <= time < rows:
-        raise ValueError(f"t is {time}; expected a timestep from 0 to {rows - 1}")
-    return time
 
 
 # --- the challenge -------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from course_utils.grading import received
 from course_utils.grading.challenge import Band, Measurement, Refused
 from course_utils.grading.challenge_02 import latent_shape, pipeline, scene
 from course_utils.models.tokenizer import END, START, Tokenizer, split_words
@@ -138,7 +139,9 @@ def _first_wrong(given: Mapping[str, Any], found: Array, right: Array, words: li
 
 def _whole_numbers(value: Any, shape: tuple[int, ...]) -> Array:
     if not isinstance(value, np.ndarray):
-        raise Refused(f"token_ids gives {kind(value)}; expected an int64 tensor of shape {shape}.")
+        raise Refused(
+            f"token_ids gives {received.kind(value)}; expected an int64 tensor of shape {shape}."
+        )
     if value.dtype.kind != "i":
         raise Refused(f"token_ids gives a tensor of {value.dtype}; expected int64.")
     if value.shape != shape:
@@ -249,7 +252,7 @@ def measure_step(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
             notes.append(f"from_v is off by {max(v_errors):.3g}.")
     step_errors = []
     for i in range(len(first), len(inputs)):
-        found = tensor("step", outputs[i], inputs[i]["v"].shape)
+        found = _tensor("step", outputs[i], inputs[i]["v"].shape)
         step_errors.append(_error(found, right_step(inputs[i])))
     if max(step_errors) > STEP_BANDS[0].limit:
         worst = int(np.argmax(step_errors))
@@ -268,8 +271,8 @@ def _error(found: Array, right: Array) -> float:
 
 def _two_tensors(value: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise Refused(f"from_v gives {kind(value)}; expected two tensors, (x0, epsilon).")
-    return tensor("from_v", value[0], shape), tensor("from_v", value[1], shape)
+        raise Refused(f"from_v gives {received.kind(value)}; expected two tensors, (x0, epsilon).")
+    return _tensor("from_v", value[0], shape), _tensor("from_v", value[1], shape)
 
 
 # --- part c: guidance ----------------------------------------------------------------------------
@@ -298,7 +301,7 @@ def _guided(given: Mapping[str, Any], shift: float = 0.0, swap: bool = False) ->
 
 def measure_guidance(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     """Part c: the largest error of the guided prediction."""
-    found = [tensor("guide", v, g["without"].shape) for g, v in zip(inputs, outputs, strict=True)]
+    found = [_tensor("guide", v, g["without"].shape) for g, v in zip(inputs, outputs, strict=True)]
     errors = [_error(f, _guided(g)) for f, g in zip(found, inputs, strict=True)]
     notes: list[str] = []
     if max(errors) > GUIDANCE_BANDS[0].limit:
@@ -315,26 +318,6 @@ def measure_guidance(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     return Measurement(max(errors), tuple(notes))
 
 
-# --- what comes from the learner -----------------------------------------------------------------
-
-
-def tensor(name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    if not isinstance(value, np.ndarray):
-        raise Refused(f"{name} gives {kind(value)}; expected a tensor of shape {shape}.")
-    if value.dtype.kind != "f":
-        raise Refused(f"{name} gives a tensor of {value.dtype}; expected float32.")
-    if value.shape != shape:
-        raise Refused(f"{name} gives shape {value.shape}; expected {shape}.")
-    if not np.isfinite(value).all():
-        share = float(1 - np.isfinite(value).mean())
-        raise Refused(
-            f"{name} gives NaN or infinity in {share:.0%} of its numbers. alpha_bar may be exactly "
-            "0 or 1; look for a division by it, or by its root."
-        )
-    return value
-
-
-def kind(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    return "a tensor" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+def _tensor(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    hint = "alpha_bar may be exactly 0 or 1; look for a division by it, or by its root"
+    return received.tensor(name, value, shape, nan_hint=hint)

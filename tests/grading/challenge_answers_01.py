@@ -115,7 +115,7 @@ def rescale(betas, terminal_snr):
         {"a": (0, "largest error"), "b": (0, "largest error")},
     ),
     (
-        "cheat: changes the measurement in its own process",
+        "cheat: changes the measurement in its own process, with nothing withheld",
         {
             "betas-for": """
 from course_utils.grading import challenge_01

@@ -144,7 +144,7 @@ WRONG = [
     (
         "cheat: pictures of the data set",
         STORED,
-        {"a": (0, ""), "b": (0, "course_utils.schedules is withheld"), "c": (0, "")},
+        {"a": (0, ""), "b": (0, "is withheld where answers are verified"), "c": (0, "")},
     ),
     (
         "cheat: pictures of the data set, with nothing withheld",

@@ -163,7 +163,7 @@ WRONG = [
     (
         "cheat: train in another world, from the course's own files",
         ELSEWHERE,
-        {"c": (0, "course_utils.data is withheld")},
+        {"c": (0, "is withheld where answers are verified")},
     ),
     (
         "cheat: train in another world, with nothing withheld",

@@ -112,7 +112,11 @@ WRONG = [
             "step": "def step(v, x_t, alpha_bar_t, alpha_bar_next):\n"
             "    return x_t / torch.tensor(alpha_bar_t).sqrt()\n",
         },
-        {"b": (0, "alpha_bar may be exactly"), "d": (0, "z holds NaN"), "e": (0, "exactly 0 at")},
+        {
+            "b": (0, "alpha_bar may be exactly"),
+            "d": (0, "z holds NaN"),
+            "e": (0, "may be exactly 0"),
+        },
     ),
     (
         "latents come back, not pictures",

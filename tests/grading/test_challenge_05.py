@@ -14,22 +14,19 @@ from course_utils.data.concepts import load_concepts
 from course_utils.grading import challenge_05
 from course_utils.grading.challenge import Refused
 from course_utils.grading.challenge_02 import SUBSET
-from course_utils.grading.challenge_05 import (
+from course_utils.grading.challenge_05 import CHALLENGE, SETUP, Seen, pipeline
+from course_utils.grading.notebooks import read_notebook
+from course_utils.grading.orders_05 import (
     BACKGROUNDS_SAID,
-    CHALLENGE,
     COMPLAINTS,
     PRAISE,
-    SETUP,
     STYLES_SAID,
     THINGS,
     Order,
-    Seen,
     demands,
-    pipeline,
     understood,
     words_inputs,
 )
-from course_utils.grading.notebooks import read_notebook
 from course_utils.pipeline import words_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,182 @@
+"""What comes from an answer, checked: arguments of its calls, tensors it gives, pictures it drew.
+
+Wrong arguments of an oracle raise ValueError in the answer's own line; what comes back wrong is
+`Refused`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from course_utils.grading.challenge import Refused
+
+WIDEST = 1e3  # what a latent may be at most; those of pictures have unit variance
+LEAST_DIVERSITY = 0.002  # deviation of a pixel between the pictures of one prompt
+AT_THE_END = (
+    "At the last timestep alpha_bar may be exactly 0; look for a division by its root, or its "
+    "logarithm"
+)
+OF_NOISE = "that of x_T, "
+
+Array = np.ndarray[Any, Any]
+
+
+# --- what an oracle is asked ---------------------------------------------------------------------
+
+
+def floats(
+    name: str,
+    value: Any,
+    *shapes: tuple[int, ...],
+    like: str = "",
+    nan_hint: str = AT_THE_END,
+) -> Array:
+    """A floating-point argument of an oracle, as float32.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        shapes: one of which it must have.
+        like: where the shape comes from, in words: "that of x_T, ".
+        nan_hint: where NaN may come from.
+
+    Raises:
+        ValueError: it is something else, or holds NaN, infinity or huge numbers.
+    """
+    expected = like + " or ".join(str(shape) for shape in shapes)
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise ValueError(
+            f"{name} is a {kind}; expected a floating-point tensor, its shape {expected}"
+        )
+    if value.shape not in shapes:
+        raise ValueError(f"{name} has shape {value.shape}; expected {expected}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"{name} holds NaN or infinity. {nan_hint}")
+    if np.abs(value).max() > WIDEST:
+        raise ValueError(
+            f"{name} goes up to {np.abs(value).max():.3g}; latents of pictures have a variance "
+            "near 1"
+        )
+    return value.astype(np.float32)
+
+
+def timestep(t: Any, rows: int) -> int:
+    """A timestep, the same for all pictures: a number, or a tensor of equal ones.
+
+    Raises:
+        ValueError: it is none from 0 to rows - 1.
+    """
+    times = np.asarray(t)
+    if times.dtype.kind != "i" or times.size == 0 or (times != times.flat[0]).any():
+        raise ValueError(f"t is {t!r}; expected one whole number, the same for all pictures")
+    time = int(times.flat[0])
+    if not 0 <= time < rows:
+        raise ValueError(f"t is {time}; expected a timestep from 0 to {rows - 1}")
+    return time
+
+
+# --- what an answer gives ------------------------------------------------------------------------
+
+
+def tensor(
+    name: str, value: Any, shape: tuple[int, ...], *, like: str = "", nan_hint: str = ""
+) -> Array:
+    """A floating-point tensor that a function gave.
+
+    Args:
+        name: of the function.
+        value: what it gave.
+        shape: that it must have.
+        like: where the shape comes from, in words: "that of x_T, ".
+        nan_hint: where NaN may come from; "" says nothing.
+
+    Raises:
+        Refused: it is something else, or holds NaN or infinity.
+    """
+    if not isinstance(value, np.ndarray):
+        raise Refused(f"{name} gives {kind(value)}; expected a tensor of shape {shape}.")
+    if value.dtype.kind != "f":
+        raise Refused(f"{name} gives a tensor of {value.dtype}; expected float32.")
+    if value.shape != shape:
+        raise Refused(f"{name} gives shape {value.shape}; expected {like}{shape}.")
+    if not np.isfinite(value).all():
+        share = float(1 - np.isfinite(value).mean())
+        hint = f" {nan_hint}." if nan_hint else ""
+        raise Refused(f"{name} gives NaN or infinity in {share:.0%} of its numbers.{hint}")
+    return value
+
+
+def latents(name: str, value: Any, shape: tuple[int, ...], nan_hint: str = AT_THE_END) -> Array:
+    """Finished latents that a function gave for x_T of this shape, as float32.
+
+    Raises:
+        Refused: they are none.
+    """
+    found = tensor(name, value, shape, like=OF_NOISE, nan_hint=nan_hint)
+    if np.abs(found).max() > WIDEST:
+        raise Refused(
+            f"{name} gives latents up to {np.abs(found).max():.3g}; those of pictures have a "
+            "variance near 1."
+        )
+    return found.astype(np.float32)
+
+
+def kind(value: Any) -> str:
+    """What a value is, in words."""
+    if value is None:
+        return "nothing"
+    return "a tensor" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+
+
+# --- what was drawn ------------------------------------------------------------------------------
+
+
+def refuse_sameness(diversity: float) -> None:
+    """Refuse pictures that do not depend on their noise.
+
+    Args:
+        diversity: deviation of a pixel between pictures of one prompt, 0 to 1.
+    """
+    if diversity < LEAST_DIVERSITY:
+        raise Refused(
+            "The pictures of one prompt are all but the same, though each has noise of its own in "
+            f"x_T: a pixel differs by {diversity:.2g}, and at least {LEAST_DIVERSITY:g} is "
+            "expected. Start every picture from its own x_T."
+        )
+
+
+def refuse_oversaturation(clipped: float, most: float, hint: str) -> None:
+    """Refuse pictures with too many values at the ends of the scale.
+
+    Args:
+        clipped: share of colour values at 0 or 255, above that of the artists' pictures.
+        most: what it may be.
+        hint: a sentence on where it may come from.
+    """
+    if clipped > most:
+        raise Refused(
+            "The pictures are oversaturated: the share of their colour values that are as dark or "
+            f"as bright as can be lies {clipped:.1%} above that of the artists' own pictures, and "
+            f"at most {most:.0%} is expected. {hint}"
+        )
+
+
+def refuse_copies(copies: Sequence[bool], most: float, asked: str) -> None:
+    """Refuse pictures that are nearer to the data set than the network comes by itself.
+
+    Args:
+        copies: for each picture, whether it is.
+        most: the share that may be.
+        asked: the oracle that pictures have to come out of.
+    """
+    if sum(copies) > most * len(copies):
+        raise Refused(
+            f"{sum(copies)} of {len(copies)} pictures are nearer to a picture of the data set than "
+            "the network comes by itself: they are copies. The pictures have to come out of x_T "
+            f"and {asked}.",
+            tampering=True,
+        )
