@@ -171,6 +171,8 @@ def trying(answers: str) -> Iterator[None]:
             last = frames[-1]
             where = "this cell" if last.name == "<module>" else last.name
             print(f"  in {where}, line {last.lineno}: {last.line}")
+        if "NoneType" in str(error):
+            print("  A function without `return` gives None: does an answer of yours?")
 
 
 def _cell_line(error: BaseException) -> str:

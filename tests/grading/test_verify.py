@@ -305,7 +305,11 @@ def test_a_look_in_the_notebook_tells_of_mistakes_and_goes_on(
         wrong(torch.ones(2))
     out = capsys.readouterr().out
     assert out.startswith("Here it stops: TypeError: ") and "in wrong, line " in out
-    assert out.endswith("return x + None\n")
+    assert "return x + None\n" in out and out.endswith("does an answer of yours?\n")
+    with trying("twice"):
+        raise ValueError("x has\n  no rows")
+    first, where = capsys.readouterr().out.splitlines()
+    assert first == "Here it stops: ValueError: x has no rows" and "raise ValueError" in where
     with trying("twice"):
         print("fine")
     assert capsys.readouterr().out == "fine\n"
