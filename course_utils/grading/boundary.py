@@ -49,8 +49,8 @@ def to_bytes(value: Any, caps: Caps | None = None) -> bytes:
     caps = caps or Caps()
     blobs: list[bytes] = []
     text = json.dumps(_plain(value, blobs, caps, 0), allow_nan=True).encode()
-    _check("JSON", len(text), caps.text)
-    _check("arrays", sum(map(len, blobs)), caps.array_bytes)
+    _check("bytes of JSON", len(text), caps.text)
+    _check("bytes of arrays", sum(map(len, blobs)), caps.array_bytes)
     header = json.dumps({"sizes": [len(blob) for blob in blobs]}).encode()
     body = b"".join(blobs)
     return _LENGTH.pack(len(header), len(text)) + header + text + body
@@ -80,15 +80,15 @@ def read_message(read: Callable[[int], bytes], caps: Caps | None = None) -> Any:
     """Read one message with `read(count)`, which gives exactly that many bytes."""
     caps = caps or Caps()
     header_size, text_size = _LENGTH.unpack(read(_LENGTH.size))
-    _check("header", header_size, 100_000)
-    _check("JSON", text_size, caps.text)
+    _check("bytes of header", header_size, 100_000)
+    _check("bytes of JSON", text_size, caps.text)
     try:
         sizes = json.loads(read(header_size))["sizes"]
         assert isinstance(sizes, list) and all(type(n) is int and n >= 0 for n in sizes)
     except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
         raise BoundaryError("the message has no valid header") from None
-    _check("arrays", len(sizes), caps.arrays, "arrays")
-    _check("arrays", sum(sizes), caps.array_bytes)
+    _check("arrays", len(sizes), caps.arrays)
+    _check("bytes of arrays", sum(sizes), caps.array_bytes)
     try:
         tree = json.loads(read(text_size))
     except (ValueError, RecursionError):
@@ -135,7 +135,7 @@ def _plain(value: Any, blobs: list[bytes], caps: Caps, depth: int) -> Any:
         raise BoundaryError(
             f"a tensor has {array.nbytes:,} bytes; expected at most {caps.array_bytes:,}"
         )
-    _check("arrays", len(blobs) + 1, caps.arrays, "arrays")
+    _check("arrays", len(blobs) + 1, caps.arrays)
     buffer = io.BytesIO()
     native = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
     np.save(buffer, native, allow_pickle=False)
@@ -226,8 +226,9 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _check(what: str, found: int, most: int, unit: str = "bytes") -> None:
+def _check(what: str, found: int, most: int) -> None:
     if found > most:
         raise BoundaryError(
-            f"the message holds {found:,} {unit} of {what}; expected at most {most:,}"
+            f"the message holds {found:,} {what}; expected at most {most:,}. Put many numbers into "
+            "one tensor"
         )

@@ -376,8 +376,10 @@ CHALLENGE = Challenge(
             better="less",
             advice="Plan with alpha_bar, not with t alone: schedules differ, and so do the "
             "timesteps that suit them. A step that uses the last two answers of denoise is of "
-            "second order; take care that the first step has no earlier answer, and that the last "
-            "one ends at a clean picture. Then ask which timesteps leave the largest gap.",
+            "second order: read the line through them in the middle of the step ahead, with lambda "
+            "as its clock. Lambda is log(alpha / sigma), half the log-SNR. Take care that the "
+            "first step has no earlier answer, and that the last one ends at a clean picture. Then "
+            "ask which timesteps leave the largest gap.",
             oracles=exact_oracle,
             limits=LIMITS,
         ),

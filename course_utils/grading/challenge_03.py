@@ -1,7 +1,7 @@
 """Challenge 03, Teach it to read: a contrastive loss, and a retrieval bar in a fixed step budget.
 
 The last part takes place in a small world that is made anew from each seed: some things, drawn by
-three or four artists, seen through a lens that mixes the pixels, and described in a language whose
+four artists, seen through a lens that mixes the pixels, and described in a language whose
 dictionary is shuffled. What was learned in one world is of no use in another. One style of each
 thing is kept for the test, so nobody has met the pictures that count.
 """
@@ -383,6 +383,12 @@ def _columns(given: Mapping[str, Any]) -> float:
     return _raw({**given, **scaled})
 
 
+def _by_logarithm(given: Mapping[str, Any]) -> float:
+    logarithm = float(given["log_temperature"]) or 1e-9  # torch gives NaN there, which is refused
+    logits = table_of(given) * np.exp(logarithm) / logarithm
+    return float(one_way(logits).mean() + one_way(logits.T).mean()) / 2
+
+
 MISTAKES = (
     (
         lambda g: float(one_way(table_of(g)).mean()),
@@ -410,6 +416,10 @@ MISTAKES = (
     (
         lambda g: loss_of(_with(g, log_temperature=np.zeros(()))),
         "The temperature has no effect: cosines go into the softmax as they are.",
+    ),
+    (
+        _by_logarithm,
+        "The cosines are divided by the logarithm of the temperature. Take its exp first.",
     ),
     (
         _raw,
@@ -463,10 +473,14 @@ def _scalar(value: Any, given: Mapping[str, Any]) -> float:
     number = float(value)
     if not np.isfinite(number):
         temperature = float(np.exp(given["log_temperature"]))
-        raise Refused(
-            f"{name} gives {number} at temperature {temperature:.3g}. There the logits reach "
-            f"{1 / temperature:.0f}, and exp of more than 88 is infinite in float32."
+        why = (
+            f"There the logits reach {1 / temperature:.0f}, and exp of more than 88 is infinite in "
+            "float32."
+            if temperature < 1 / 88
+            else "No logit is large there. log_temperature is the logarithm of the temperature: "
+            "take its exp before you divide by it. At temperature 1 the logarithm is 0."
         )
+        raise Refused(f"{name} gives {number} at temperature {temperature:.3g}. {why}")
     return number
 
 
@@ -604,10 +618,12 @@ CHALLENGE = Challenge(
             oracles=oracles,
             bands=(Band(0.775, 6, "reads"), Band(0.7, 2, "spells"), Band(0.5, 1, "stammers")),
             quantity="share that finds its partner, 0 to 1",
-            advice="Use all batches, and print the loss and the temperature as you go. Try a "
-            "learning rate three times larger and three times smaller; let it fall to 0 at the "
-            "end; start at a temperature at which the softmax is neither flat nor sure. A rotation "
-            "of 768 numbers is easily learned by heart: weight decay helps against that.",
+            advice="Use all batches, and print the loss and the temperature as you go. Compare "
+            "starting temperatures first: 0.07 is for much larger batches, so try higher ones too. "
+            "Then try a learning rate three times larger and three times smaller, several times "
+            "over, and let it fall to 0 at the end. 768 numbers a picture are easily learned by "
+            "heart. Weight decay helps a little against that; AdamW multiplies it by the learning "
+            "rate, so in 120 steps 0.01 does next to nothing.",
             limits=Limits(seconds=180.0, megabytes=1500, oracle_calls={"batch": BATCHES}),
         ),
     ),

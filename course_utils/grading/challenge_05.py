@@ -122,7 +122,7 @@ def _pull(order: Order, noise: bytes) -> tuple[float, ...]:
 
 
 def pulled(orders: Inputs, noise: Array) -> Array:
-    """The noises of each order from which the network, left to itself, draws PULL.
+    """Of each order's noises, those from which the network most surely draws PULL by itself.
 
     Args:
         orders: of part c.
@@ -437,10 +437,10 @@ CHALLENGE = Challenge(
             bands=WORDS_BANDS,
             quantity="share of what the prompts have to say that they say",
             better="more",
-            advice="Look up every word of wants and without in the dictionary; what does not stand "
-            "there is not for the network. Say the thing, the style and the background as captions "
-            "do, leave out what the customer leaves open, and put into the negative prompt what "
-            "is ruled out, without a 'no'.",
+            advice="Look up every entry of wants and without in the dictionary, as a whole; what "
+            "does not stand there is not for the network. Say the thing, the style and the "
+            "background as captions do, leave out what the customer leaves open, and put into the "
+            "negative prompt what is ruled out, without a 'no'.",
             limits=WORDS_LIMITS,
         ),
         Part(

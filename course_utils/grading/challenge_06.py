@@ -535,7 +535,9 @@ CHALLENGE = Challenge(
             quantity="RMSE of pixels to the pictures of the right chain",
             better="less",
             advice=DRAW_ADVICE + "More calls of predict come nearer to the end of the path; twenty "
-            "are enough for full marks here. Let the last step lead to alpha-bar 1.",
+            "are enough for full marks here. Let the last step lead to alpha-bar 1. If both scales "
+            "are far off, check which half of predict's answer belongs to the prompt; the other "
+            "half needs the states of the empty prompt, not zeros.",
             oracles=draw_oracles,
             limits=DRAW_LIMITS,
         ),
@@ -549,7 +551,8 @@ CHALLENGE = Challenge(
             quantity="share of objects, styles and backgrounds that are as asked",
             better="more",
             advice=DRAW_ADVICE + "Look at the pictures in the notebook: right things in wrong "
-            "colours point at the end of the chain, wrong things at its beginning.",
+            "colours point at the end of the chain, wrong things at the ids, or at swapped halves "
+            "of predict's answer.",
             oracles=draw_oracles,
             limits=DRAW_LIMITS,
         ),

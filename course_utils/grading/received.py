@@ -17,7 +17,7 @@ WIDEST = 1e3  # what a latent may be at most; those of pictures have unit varian
 LEAST_DIVERSITY = 0.002  # deviation of a pixel between the pictures of one prompt
 AT_THE_END = (
     "At the last timestep alpha_bar may be exactly 0; look for a division by its root, or its "
-    "logarithm"
+    "logarithm. Or two calls have the same timestep, so that a step has length 0"
 )
 OF_NOISE = "that of x_T, "
 
@@ -139,7 +139,7 @@ def refuse_sameness(diversity: float) -> None:
     """Refuse pictures that do not depend on their noise.
 
     Args:
-        diversity: deviation of a pixel between pictures of one prompt, 0 to 1.
+        diversity: standard deviation of a pixel, from -1 to 1, between pictures of one prompt.
     """
     if diversity < LEAST_DIVERSITY:
         raise Refused(

@@ -243,7 +243,8 @@ def _band_words(part: Part, reached: Any) -> str:
         return "Full marks."
     following = part.bands[index - 1]
     than = "at least" if part.better == "more" else "at most"
-    return f"{than.capitalize()} {following.limit:.4g} gives {following.points:g} points."
+    points = "1 point" if following.points == 1 else f"{following.points:g} points"
+    return f"{than.capitalize()} {following.limit:.4g} gives {points}."
 
 
 def _failure(part: Part, name: str, outcome: Outcome) -> tuple[Verdict, str]:

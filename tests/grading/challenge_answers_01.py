@@ -28,7 +28,7 @@ WRONG = [
     (
         "noise shares as betas",
         betas("return 1 / (1 + snr)"),
-        {"a": (0, "At most 0.5 gives 1 points"), "b": (0, "largest error")},
+        {"a": (0, "At most 0.5 gives 1 point"), "b": (0, "largest error")},
     ),
     (
         "nothing before the first row",
@@ -51,7 +51,7 @@ WRONG = [
         {
             "a": (2, "At most 1e-05 gives 3 points"),
             "b": (0, "rounding"),
-            "d": (0, "At most 1.8 gives 1 points"),
+            "d": (0, "At most 1.8 gives 1 point"),
         },
     ),
     (
@@ -87,7 +87,7 @@ def rescale(betas, terminal_snr):
     return torch.cat([betas[:1], 1 - a[1:] / a[:-1]])
 """
         },
-        {"c": (0, "At most 0.01 gives 1 points"), "d": (0, "a timestep twice")},
+        {"c": (0, "At most 0.01 gives 1 point"), "d": (0, "a timestep twice")},
     ),
     (
         "only the last beta changed, rising timesteps",

@@ -71,9 +71,9 @@ WRONG = [
         "noise",
         answer("return x_T"),
         {
-            "a": (0, "At most 0.2 gives 1 points"),
+            "a": (0, "At most 0.2 gives 1 point"),
             "b": (0, "oversaturated"),
-            "c": (0, "At most 0.1 gives 1 points"),
+            "c": (0, "At most 0.1 gives 1 point"),
         },
     ),
     (

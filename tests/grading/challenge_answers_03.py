@@ -99,7 +99,17 @@ WRONG = [
         {
             "a": (0, "Scale each one to length 1"),
             "b": (0, "Scale each one to length 1"),
-            "c": (0, "At least 0.5 gives 1 points"),
+            "c": (0, "At least 0.5 gives 1 point"),
+        },
+    ),
+    (
+        "divided by the logarithm of the temperature; training not written",
+        loss(TABLE.replace("/ log_temperature.exp()", "/ log_temperature") + f"    return {LOSS}")
+        | train("    raise NotImplementedError"),
+        {
+            "a": (0, "take its exp before you divide"),
+            "b": (0, "Take its exp first"),
+            "c": (0, "not written yet"),
         },
     ),
     (
@@ -144,7 +154,7 @@ WRONG = [
             + f"    return {LOSS}"
         )
         | train("    pass"),
-        {"a": (2, "Full marks"), "b": (0, "At most 0.01 gives 1 points"), "c": (0, "no pair")},
+        {"a": (2, "Full marks"), "b": (0, "At most 0.01 gives 1 point"), "c": (0, "no pair")},
     ),
     (
         "a loss for each pair; cheat: the refusal of one batch more is swallowed",

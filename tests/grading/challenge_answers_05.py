@@ -49,7 +49,7 @@ WRONG = [
     (
         "noise",
         drawn("return x_T"),
-        {"a": (2, "Full marks"), "b": (0, "gives 1 points"), "c": (0, "gives 1 points")},
+        {"a": (2, "Full marks"), "b": (0, "gives 1 point"), "c": (0, "gives 1 point")},
     ),
     (
         "the customer's own words",

@@ -46,8 +46,8 @@ WRONG = [
         drawing("return decode(x_T / scaling_factor)"),
         {
             "d": (0, "predict was not called"),
-            "e": (0, "At least 0.6 gives 1 points"),
-            "f": (0, "At least 0.5 gives 1 points"),
+            "e": (0, "At least 0.6 gives 1 point"),
+            "f": (0, "At least 0.5 gives 1 point"),
         },
     ),
     (

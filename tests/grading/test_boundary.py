@@ -100,7 +100,7 @@ CAPS = Caps(text=1000, arrays=3, array_bytes=2000, dimensions=3)
     ("value", "words"),
     [
         ("x" * 2000, "bytes of JSON"),
-        ([np.zeros(1)] * 4, "arrays of arrays"),
+        ([np.zeros(1)] * 4, "the message holds 4 arrays; expected"),
         (np.zeros(1000), "8,000 bytes; expected at most 2,000"),
         ([np.zeros(100), np.zeros(100), np.zeros(100)], "bytes of arrays"),
     ],

@@ -75,7 +75,7 @@ def here(source: str, **changes: Any) -> Result:
 BOTH = {
     "right": (GOOD, "pass", 4, "Full marks"),
     "near": ("def twice(x):\n    return 2 * x + 0.5", "partial", 1, "At most 1e-06 gives 4"),
-    "far": ("def twice(x):\n    return x + 50", "wrong", 0, "At most 1 gives 1 points"),
+    "far": ("def twice(x):\n    return x + 50", "wrong", 0, "At most 1 gives 1 point"),
     "nan": ("def twice(x):\n    return x * float('nan')", "wrong", 0, "largest error: nan"),
     "shape": ("def twice(x):\n    return x[:1]", "wrong", 0, "another shape"),
     "none": ("def twice(x):\n    pass", "wrong", 0, "another shape"),
