@@ -261,7 +261,8 @@ def picture_inputs(random: np.random.Generator, prompts: int, seeds: int) -> lis
     ]
     x_T = random.standard_normal((len(texts), *latent_shape())).astype(np.float32)
     alpha_bar = pipeline().schedule.alpha_bar.numpy()
-    return [{"x_T": x_T, "alpha_bar": alpha_bar, "_asked": asked, "_texts": texts}]
+    hidden = {"_asked": asked, "_texts": texts, "_trace": []}  # what denoise is asked
+    return [{"x_T": x_T, "alpha_bar": alpha_bar, **hidden}]
 
 
 def judged_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
@@ -277,10 +278,13 @@ def compared_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
 def network_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
     """`denoise` by the shipped network, with guidance, for the prompts that were asked."""
     guided = Guided(tuple(given["_texts"]))
+    trace: list[dict[str, Any]] = given["_trace"]
+    trace.clear()
 
     def denoise(x_t: Any, t: Any) -> Array:
         x = received.floats("x_t", x_t, given["x_T"].shape, like=received.OF_NOISE)
         time = received.timestep(t, len(given["alpha_bar"]))
+        trace.append({"used": x, "t": time})
         found: Array = guided.x0(torch.from_numpy(x), time).numpy()
         return found
 
@@ -312,6 +316,7 @@ def measure_judged(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     copies = distance < COPIED_RMSE
     received.refuse_copies(copies.tolist(), MOST_COPIES, "denoise")
     received.refuse_sameness(diversity)
+    received.refuse_other_noise(given["x_T"], given["alpha_bar"], given["_trace"])
     received.refuse_oversaturation(
         clipped,
         MOST_CLIPPED,
@@ -343,6 +348,7 @@ def measure_compared(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     (given,), (value,) = inputs, outputs
     latents = received.latents("sample", value, given["x_T"].shape)
     pixels = pipeline().decode(torch.from_numpy(latents))
+    received.refuse_other_noise(given["x_T"], given["alpha_bar"], given["_trace"])
     finished = _finished(tuple(given["_texts"]), given["x_T"].tobytes())
     errors = metrics.rmse(pixels, finished)
     note = (

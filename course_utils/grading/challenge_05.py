@@ -37,10 +37,10 @@ from course_utils.grading.challenge_02 import Guided, latent_shape, pipeline, sc
 from course_utils.grading.orders_05 import (
     WORDS_BANDS,
     Order,
+    leaves_open,
     measure_words,
     read_prompts,
     said,
-    understood,
     words_inputs,
 )
 
@@ -58,7 +58,6 @@ NAMED_ORDERS, NAMED_SEEDS = 8, 2  # of part b
 OPEN_SEEDS = 2  # of part c, for each thing of PULLED
 DRAFTS, DRAFT_STEPS = 5, 6  # noises for each thing of PULLED that those of part c are taken from
 MOST_FOREIGN = 0.1  # share of latents that is neither x_T nor an answer of predict
-NOISY, LEAST_OWN = 0.5, 0.05  # below this alpha-bar, a look must have this correlation with x_T
 WORDS_LIMITS = Limits(seconds=30.0, megabytes=1500)
 DRAW_LIMITS = Limits(seconds=180.0, megabytes=1500, oracle_calls={"predict": LOOKS})
 
@@ -277,7 +276,7 @@ def look_at(value: Any, given: Mapping[str, Any], seeds: int, part: str) -> Seen
         copies=float(values["near_copy"].float().mean()),
     )
     _refuse(seen, part)
-    _own_noise(given)
+    received.refuse_other_noise(given["x_T"], given["alpha_bar"], given["_trace"])
     return seen
 
 
@@ -294,21 +293,6 @@ def _nothing_foreign(given: Mapping[str, Any], latents: Array) -> None:
             "nor an answer of predict, nor a weighted sum of these. The pictures have to come out "
             "of x_T and predict: between the looks there are sums, and factors for whole pictures."
         )
-
-
-def _own_noise(given: Mapping[str, Any]) -> None:
-    """Refuse looks at other noise than x_T: the noise has a part in what style a picture gets."""
-    x_T = given["x_T"].reshape(len(given["x_T"]), -1)
-    for event in given["_trace"]:
-        x_t = event["used"].reshape(x_T.shape)
-        sizes = np.linalg.norm(x_t, axis=1) * np.linalg.norm(x_T, axis=1)
-        own = float(((x_t * x_T).sum(axis=1) / np.maximum(sizes, 1e-9)).min())
-        if given["alpha_bar"][event["t"]] < NOISY and own < LEAST_OWN:
-            raise Refused(
-                f"At t = {event['t']} predict is given a picture whose noise is not that of x_T: "
-                f"the correlation is {own:.2f}, and at least {LEAST_OWN:g} is expected while most "
-                "of a picture is noise. Start from x_T as it is."
-            )
 
 
 def _refuse(seen: Seen, part: str) -> None:
@@ -361,16 +345,19 @@ def measure_open(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     seen = look_at(outputs[-1], given, OPEN_SEEDS, "c")
     left_open = torch.tensor(
         [
-            not understood(prompt, order["thing"]).styles
-            for prompt, order in zip(given["prompts"], given["_asked"], strict=True)
+            leaves_open(Order(**asked), prompt, negative)
+            for asked, prompt, negative in zip(
+                given["_asked"], given["prompts"], given["negative_prompts"], strict=True
+            )
         ]
     )
     good = seen.thing & seen.style & seen.background & left_open
     notes = [_told(seen, "a style that is not ruled out", MOST_CLIPPED["c"])]
     if not bool(left_open.all()):
         notes.append(
-            f"The customer leaves the style open but for what is ruled out, and the prompts of "
-            f"{int((~left_open).sum())} pictures name one. Those pictures do not count."
+            "The customer leaves the style open but for what is ruled out. The words for "
+            f"{int((~left_open).sum())} pictures name another one, or hold words that no caption "
+            "holds. Those pictures do not count."
         )
     return Measurement(_share(good), tuple(notes), _details(seen))
 

@@ -6,6 +6,7 @@ A customer's words stand in no caption; the dictionary that comes with an order 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from course_utils.grading.challenge import Band, Measurement, Refused
 from course_utils.grading.challenge_02 import pipeline
+from course_utils.models.tokenizer import split_words
 
 WORDS_BANDS = (Band(1.0, 2, "every word"), Band(0.9, 1, "nearly"))
 ORDERS = 30  # of part a
@@ -205,10 +207,13 @@ def understood(text: str, thing: str) -> Said:
                 found, rest = True, [*rest[:start], *rest[start + len(name) :]]
                 break
     colours = {word: name for name, each in BACKGROUND_WORDS.items() for word in each}
+    # As the network reads them: "noto's" is noto, and "3 d" is 3d.
+    pieces = split_words(" ".join(rest))
+    pieces += [f"{a}{b}" for a, b in itertools.pairwise(pieces)]
     return Said(
         found,
-        frozenset(STYLE_WORD[word] for word in rest if word in STYLE_WORD),
-        frozenset(colours[word] for word in rest if word in colours),
+        frozenset(STYLE_WORD[piece] for piece in pieces if piece in STYLE_WORD),
+        frozenset(colours[piece] for piece in pieces if piece in colours),
         unknown,
     )
 
@@ -241,6 +246,13 @@ def demands(order: Order, prompt: str, negative: str) -> dict[str, bool]:
         and fits(avoided.backgrounds, order.no_backgrounds, order.background),
         "words": not asked.unknown and not avoided.unknown,
     }
+
+
+def leaves_open(order: Order, prompt: str, negative: str) -> bool:
+    """Whether two prompts name no style but one that is ruled out, and that as the negative."""
+    asked, avoided = understood(prompt, order.thing), understood(negative, order.thing)
+    named = asked.styles or not avoided.styles <= set(order.no_styles)
+    return not named and not asked.unknown and not avoided.unknown
 
 
 def measure_words(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:

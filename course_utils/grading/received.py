@@ -6,7 +6,7 @@ Wrong arguments of an oracle raise ValueError in the answer's own line; what com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ AT_THE_END = (
     "At the last timestep alpha_bar may be exactly 0; look for a division by its root, or its "
     "logarithm. Or two calls have the same timestep, so that a step has length 0"
 )
+LOUDEST = 50.0  # variance of what a guess may hold; right answers have 1 to 7, guidance 15 has 40
 OF_NOISE = "that of x_T, "
 
 Array = np.ndarray[Any, Any]
@@ -77,6 +78,47 @@ def timestep(t: Any, rows: int) -> int:
     if not 0 <= time < rows:
         raise ValueError(f"t is {time}; expected a timestep from 0 to {rows - 1}")
     return time
+
+
+def refuse_other_noise(x_T: Array, alpha_bar: Array, asked: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse questions about other noise than x_T, which has a part in what is drawn.
+
+    What a network knows well it draws from any start, so this is seen in the questions alone. While
+    more than half of x_t is noise, it must be alpha x_0 + sigma x_T, whatever x_0, with a variance
+    of up to `LOUDEST`. From that follow the least correlation with x_T, and how large x_t may be.
+
+    Args:
+        x_T: (N, C, h, w), the noise that each picture has to start from.
+        alpha_bar: (T,).
+        asked: each with "used", (N, C, h, w), and "t".
+
+    Raises:
+        Refused: the noise is not x_T, or not as large.
+    """
+    start = x_T.reshape(len(x_T), -1)
+    size = np.linalg.norm(start, axis=1)
+    for event in asked:
+        t, a = event["t"], float(alpha_bar[event["t"]])
+        if a >= 0.5:
+            continue
+        x_t = event["used"].reshape(start.shape)
+        length = np.maximum(np.linalg.norm(x_t, axis=1), 1e-9)
+        own = float(((x_t * start).sum(axis=1) / (length * size)).min())
+        largest = (1 - a + LOUDEST * a) ** 0.5  # times the size of x_T
+        least = 0.95 * (1 - a) ** 0.5 / largest
+        if own < least:
+            raise Refused(
+                f"At t = {t} a picture goes in whose noise is not that of x_T: the correlation is "
+                f"{own:.2f}, and at least {least:.2g} is expected. Start from x_T as it is."
+            )
+        ratios = length / size
+        worst = float(ratios[np.abs(np.log(ratios)).argmax()])
+        low, high = 0.8 * (1 - a) ** 0.5, 1.2 * largest
+        if not low < worst < high:
+            raise Refused(
+                f"At t = {t} a picture goes in that is {worst:.2f} times as large as x_T, and "
+                f"{low:.2f} to {high:.2f} is expected. Start from x_T as it is."
+            )
 
 
 # --- what an answer gives ------------------------------------------------------------------------

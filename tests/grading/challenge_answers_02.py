@@ -154,7 +154,12 @@ WRONG = [
     (
         "cheat: one picture for all noise",
         answer("return solve(x_T * 0, alpha_bar, denoise, planned(alpha_bar))", SOLVER),
-        {"a": (0, ""), "b": (0, "are all but the same"), "c": (4, "")},
+        {"a": (0, ""), "b": (0, "are all but the same"), "c": (0, "is not that of x_T")},
+    ),
+    (
+        "cheat: nearly one picture for all noise",
+        answer("return solve(x_T * 0.1, alpha_bar, denoise, planned(alpha_bar))", SOLVER),
+        {"a": (0, ""), "b": (0, "0.10 times as large"), "c": (0, "0.10 times as large")},
     ),
     (
         "cheat: right for Gaussian data only",

@@ -120,6 +120,40 @@ WRONG = [
         {"a": (2, ""), "b": (0, "Start from x_T"), "c": (0, "Start from x_T")},
     ),
     (
+        "cheat: a style by name as the negative prompt, which alone is drawn",
+        written(
+            "if avoid['style'] == ['flat'] and not avoid['background']:\n"
+            "    return prompt, caption(want['thing'], ['noto'], want['background'])\n"
+            "return prompt, ''"
+        )
+        | drawn(
+            "look = 'negative' if len(x_T) == 22 else 'prompt'\n"
+            "return carry(x_T, alpha_bar, lambda x_t, t, step: predict(look, x_t, t), 4)"
+        ),
+        {"a": (1, ""), "b": (3, ""), "c": (0, "Those pictures do not count")},
+    ),
+    (
+        "cheat: a style that is spelt otherwise",
+        written(
+            "if avoid['style'] == ['flat'] and not avoid['background']:\n"
+            "    return caption(want['thing'], ['3 d'], want['background']), ''\n"
+            "return prompt, ''"
+        )
+        | drawn("return carry(x_T, alpha_bar, lambda x, t, step: predict('prompt', x, t), 4)"),
+        {"a": (1, ""), "b": (3, ""), "c": (0, "Those pictures do not count")},
+    ),
+    (
+        "cheat: noise made of an answer, the best of two starts",
+        drawn(
+            "z = predict('empty', 6.0 * x_T, 18)\n"
+            "z = z / z.flatten(1).std(dim=1).view(-1, 1, 1, 1)\n"
+            "for start in (0.3 * x_T + 0.95 * z, 0.3 * x_T - 0.95 * z):\n"
+            "    x0 = carry(start, alpha_bar, lambda x, t, step: predict('prompt', x, t), 3)\n"
+            "return x0"
+        ),
+        {"a": (2, ""), "b": (0, "Start from x_T as it is"), "c": (0, "Start from x_T as it is")},
+    ),
+    (
         "cheat: noise of its own",
         drawn("return carry(torch.randn(x_T.shape), alpha_bar, lambda x, t, step: x, 3)"),
         {"a": (2, ""), "b": (0, "neither x_T nor"), "c": (0, "neither x_T nor")},

@@ -11,7 +11,7 @@ import torch
 
 from course_utils.data.captions import BACKGROUNDS, STYLES
 from course_utils.data.concepts import load_concepts
-from course_utils.grading import challenge_05
+from course_utils.grading import challenge_05, received
 from course_utils.grading.challenge import Refused
 from course_utils.grading.challenge_02 import SUBSET
 from course_utils.grading.challenge_05 import CHALLENGE, SETUP, Seen, pipeline
@@ -24,6 +24,7 @@ from course_utils.grading.orders_05 import (
     THINGS,
     Order,
     demands,
+    leaves_open,
     understood,
     words_inputs,
 )
@@ -119,12 +120,48 @@ def test_latents_and_noise_from_elsewhere_are_refused() -> None:
         return {"x_T": x_T, "alpha_bar": alpha_bar, "_trace": trace}
 
     challenge_05._nothing_foreign(given(x_T), 0.3 * x_T - x0)
-    challenge_05._own_noise(given(x_T))
     for first, end in ((x_T, other), (other, x0), (x_T, x0 + 0.3 * other)):
         with pytest.raises(Refused, match="neither x_T nor an answer"):
             challenge_05._nothing_foreign(given(first), end)
-    with pytest.raises(Refused, match="Start from x_T"):
-        challenge_05._own_noise(given(-x_T))
+
+
+def test_questions_about_other_noise_are_refused() -> None:
+    random = np.random.default_rng(0)
+    x_T, other, x0 = random.standard_normal((3, 2, 4, 8, 8)).astype(np.float32)
+    alpha_bar = pipeline().schedule.alpha_bar.numpy()
+
+    def asked(x_t: np.ndarray, t: int) -> None:
+        received.refuse_other_noise(x_T, alpha_bar, [{"used": x_t, "t": t}])
+
+    early, late = (int((alpha_bar > a).sum()) for a in (0.05, 0.3))
+    for t in (999, early, late, 20):
+        a = float(alpha_bar[t])
+        asked(a**0.5 * x0 + (1 - a) ** 0.5 * x_T, t)
+    asked(other, 20)  # a picture is there already
+    mixed = 0.8 * x_T + 0.6 * other
+    for x_t, t in ((-x_T, 999), (mixed, 999), (other, early), (other, late)):
+        with pytest.raises(Refused, match="noise is not that of x_T"):
+            asked(x_t, t)
+    for factor, t in ((0.2, 999), (1.6, 999), (0.5, early), (3.0, early)):
+        with pytest.raises(Refused, match=f"{factor:.2f} times as large"):
+            asked(factor * x_T, t)
+
+
+OPEN_STYLES = {
+    "right": ("a fox, on a blue background", "a fox, flat style, on a blue background", True),
+    "nothing to avoid": ("a fox, on a blue background", "", True),
+    "a style": ("a fox, noto style", "flat style", False),
+    "a style with 's": ("a fox in noto's style", "flat style", False),
+    "a style in two words": ("a fox, 3 d", "flat style", False),
+    "a style of another word": ("a glossy fox", "flat style", False),
+    "a style as the negative": ("a fox", "a fox, noto style, on a blue background", False),
+    "a word of no caption": ("a fox vulpes", "flat style", False),
+}
+
+
+@pytest.mark.parametrize(("prompt", "negative", "open"), OPEN_STYLES.values(), ids=OPEN_STYLES)
+def test_the_style_has_to_stay_open(prompt: str, negative: str, open: bool) -> None:
+    assert leaves_open(FOX, prompt, negative) == open
 
 
 def test_noises_are_kept_from_which_the_network_draws_the_style_ruled_out() -> None:
