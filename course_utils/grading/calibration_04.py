@@ -134,6 +134,12 @@ def plain(levels_of: Levels, by_channel: bool = True) -> Functions:
     return {"fit": fit, "encode": encode, "decode": decode}
 
 
+def by_hand(values: Tensor, count: int) -> Tensor:
+    """A range for each number of cells, as one finds it by trying."""
+    width = {256: 4.0, 8: 2.4, 4: 1.9}[count]
+    return fixed_range(width)(values, count)
+
+
 def fixed_range(width: float) -> Levels:
     return lambda values, count: even(
         torch.full((len(values),), -width), torch.full((len(values),), width), count
@@ -207,6 +213,7 @@ CONTESTANTS: Mapping[str, Functions] = {
     },
     "naive: equal cells in [-1, 1]": plain(fixed_range(1.0), by_channel=False),
     "naive: equal cells in [-4, 4]": BYTES,
+    "equal cells, a range by hand for each budget": plain(by_hand, by_channel=False),
     "equal cells from least to most, per channel": plain(whole_range),
     "equal cells within deviations, per channel": plain(deviations),
     "Lloyd-Max, one for all channels": plain(lloyd_max, by_channel=False),
