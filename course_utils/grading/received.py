@@ -103,20 +103,25 @@ def refuse_other_noise(x_T: Array, alpha_bar: Array, asked: Sequence[Mapping[str
             continue
         x_t = event["used"].reshape(start.shape)
         length = np.maximum(np.linalg.norm(x_t, axis=1), 1e-9)
-        own = float(((x_t * start).sum(axis=1) / (length * size)).min())
-        largest = (1 - a + LOUDEST * a) ** 0.5  # times the size of x_T
-        least = 0.95 * (1 - a) ** 0.5 / largest
-        if own < least:
-            raise Refused(
-                f"At t = {t} a picture goes in whose noise is not that of x_T: the correlation is "
-                f"{own:.2f}, and at least {least:.2g} is expected. Start from x_T as it is."
-            )
         ratios = length / size
-        worst = float(ratios[np.abs(np.log(ratios)).argmax()])
-        low, high = 0.8 * (1 - a) ** 0.5, 1.2 * largest
-        if not low < worst < high:
+        correlation = (x_t * start).sum(axis=1) / (length * size)
+        largest = (1 - a + LOUDEST * a) ** 0.5  # that x_t may be, in sizes of x_T
+        least = 0.95 * (1 - a) ** 0.5 / largest
+        worst = int(correlation.argmin())
+        if correlation[worst] < least:
+            is_loud = ratios[worst] > 1.2
+            why = "which drowns its noise" if is_loud else "whose noise is not that of x_T"
+            hint = ", and push less: a push that is too strong does that" if is_loud else ""
             raise Refused(
-                f"At t = {t} a picture goes in that is {worst:.2f} times as large as x_T, and "
+                f"At t = {t} a picture goes in {why}: the correlation with x_T is "
+                f"{correlation[worst]:.2f}, and at least {least:.2g} is expected. Start from x_T "
+                f"as it is{hint}."
+            )
+        ratio = float(ratios[np.abs(np.log(ratios)).argmax()])
+        low, high = 0.8 * (1 - a) ** 0.5, 1.2 * largest
+        if not low < ratio < high:
+            raise Refused(
+                f"At t = {t} a picture goes in that is {ratio:.2f} times as large as x_T, and "
                 f"{low:.2f} to {high:.2f} is expected. Start from x_T as it is."
             )
 

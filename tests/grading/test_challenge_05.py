@@ -142,6 +142,9 @@ def test_questions_about_other_noise_are_refused() -> None:
     for x_t, t in ((-x_T, 999), (mixed, 999), (other, early), (other, late)):
         with pytest.raises(Refused, match="noise is not that of x_T"):
             asked(x_t, t)
+    loud = 0.3**0.5 * 10 * x0 + 0.1 * x_T
+    with pytest.raises(Refused, match="drowns its noise"):
+        asked(loud, late)
     for factor, t in ((0.2, 999), (1.6, 999), (0.5, early), (3.0, early)):
         with pytest.raises(Refused, match=f"{factor:.2f} times as large"):
             asked(factor * x_T, t)
