@@ -219,8 +219,7 @@ def exact_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
     """`denoise` for these data."""
 
     def denoise(x_t: Any, t: Any) -> Array:
-        x = received.floats("x_t", x_t, given["x_T"].shape, like=received.OF_NOISE)
-        time = received.timestep(t, len(given["alpha_bar"]))
+        x, time = received.question(x_t, t, given)
         return exact_x0(given, x.astype(np.float64), time).astype(np.float32)
 
     return {"denoise": denoise}
@@ -282,8 +281,7 @@ def network_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
     trace.clear()
 
     def denoise(x_t: Any, t: Any) -> Array:
-        x = received.floats("x_t", x_t, given["x_T"].shape, like=received.OF_NOISE)
-        time = received.timestep(t, len(given["alpha_bar"]))
+        x, time = received.question(x_t, t, given)
         trace.append({"used": x, "t": time})
         found: Array = guided.x0(torch.from_numpy(x), time).numpy()
         return found

@@ -352,10 +352,14 @@ def one_way(logits: Array) -> Array:
     return found
 
 
+def both_ways(logits: Array) -> float:
+    """Mean of the cross entropies of rows and of columns."""
+    return float(one_way(logits).mean() + one_way(logits.T).mean()) / 2
+
+
 def loss_of(given: Mapping[str, Any]) -> float:
     """The symmetric contrastive loss."""
-    logits = table_of(given)
-    return float(one_way(logits).mean() + one_way(logits.T).mean()) / 2
+    return both_ways(table_of(given))
 
 
 _FEATURES = ("image_features", "text_features")
@@ -372,8 +376,7 @@ def _with(given: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
 
 def _raw(given: Mapping[str, Any]) -> float:
     images, texts = (given[name].astype(np.float64) for name in _FEATURES)
-    logits = images @ texts.T / np.exp(float(given["log_temperature"]))
-    return float(one_way(logits).mean() + one_way(logits.T).mean()) / 2
+    return both_ways(images @ texts.T / np.exp(float(given["log_temperature"])))
 
 
 def _columns(given: Mapping[str, Any]) -> float:
@@ -385,8 +388,7 @@ def _columns(given: Mapping[str, Any]) -> float:
 
 def _by_logarithm(given: Mapping[str, Any]) -> float:
     logarithm = float(given["log_temperature"]) or 1e-9  # torch gives NaN there, which is refused
-    logits = table_of(given) * np.exp(logarithm) / logarithm
-    return float(one_way(logits).mean() + one_way(logits.T).mean()) / 2
+    return both_ways(table_of(given) * np.exp(logarithm) / logarithm)
 
 
 MISTAKES = (

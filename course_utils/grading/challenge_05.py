@@ -195,9 +195,7 @@ def predict_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
     def predict(look: Any, x_t: Any, t: Any) -> Array:
         if look not in texts:
             raise ValueError(f"the look is {look!r}; expected 'prompt', 'negative' or 'empty'")
-        hint = "look at what the guess gave before"
-        x = received.floats("x_t", x_t, given["x_T"].shape, like=received.OF_NOISE, nan_hint=hint)
-        time = received.timestep(t, len(given["alpha_bar"]))
+        x, time = received.question(x_t, t, given, "look at what the guess gave before")
         found: Array = expected(texts[look], torch.from_numpy(x), time).numpy()
         trace.append({"used": x, "answer": found, "t": time})
         return found

@@ -80,6 +80,23 @@ def timestep(t: Any, rows: int) -> int:
     return time
 
 
+def question(
+    x_t: Any, t: Any, given: Mapping[str, Any], nan_hint: str = AT_THE_END
+) -> tuple[Array, int]:
+    """The arguments of a network that is asked for all pictures at once, at one timestep.
+
+    Args:
+        x_t, t: what was given.
+        given: the inputs, with x_T and alpha_bar.
+        nan_hint: where NaN may come from.
+
+    Raises:
+        ValueError: they are none for these inputs.
+    """
+    x = floats("x_t", x_t, given["x_T"].shape, like=OF_NOISE, nan_hint=nan_hint)
+    return x, timestep(t, len(given["alpha_bar"]))
+
+
 def refuse_other_noise(x_T: Array, alpha_bar: Array, asked: Sequence[Mapping[str, Any]]) -> None:
     """Refuse questions about other noise than x_T, which has a part in what is drawn.
 
