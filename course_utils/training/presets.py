@@ -211,5 +211,5 @@ class Paths:
     def under(cls, runs: str | Path, weights: str | Path, start: Path | None = None) -> Paths:
         """The usual names below two folders."""
         weights = Path(weights)
-        names = ("emoji-64", "judge", "scenes-64")
-        return cls(Path(runs), *(weights / name for name in names), start=start)
+        pipeline, judge, scenes = (weights / n for n in ("emoji-64", "judge", "scenes-64"))
+        return cls(Path(runs), pipeline, judge, scenes, start)
