@@ -53,7 +53,7 @@ from course_utils.evaluation.intervals import Estimate
 from course_utils.evaluation.judge import JUDGE_SHA256, Judge
 from course_utils.evaluation.measure import Prompt, Scene, distances
 from course_utils.files import write_atomically
-from course_utils.guidance import EVERYWHERE, Conditioning, check_guidance_scale, guide
+from course_utils.guidance import Conditioning, check_guidance_scale, guide
 from course_utils.hub import bundled_folder, find_folder
 from course_utils.models.base import WeightsError
 from course_utils.pipeline import DEFAULT_SAMPLER, Pipeline
@@ -70,7 +70,7 @@ class Variant:
     """A kind of guidance: its `rescale`, and the timesteps at which it is on."""
 
     rescale: float = 0.0
-    interval: tuple[float, float] = EVERYWHERE
+    interval: tuple[float, float] | None = None
 
 
 VARIANTS: Mapping[str, Variant] = {
