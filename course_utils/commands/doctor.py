@@ -65,7 +65,6 @@ def register(subparsers: Any) -> None:
     """Add `doctor` to the commands of `course`."""
     parser = subparsers.add_parser(
         "doctor",
-        help="say what the course runs on, how fast it is, and what is wrong",
         description="Say what the course runs on, what it will use, how fast it is, and what is "
         "wrong, with the remedy. The exit status is 1 if something is wrong.",
     )
