@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from course_utils.evaluation.sweep import Line, Sweep, pareto_front
+from course_utils.evaluation.sweep_results import Line, Sweep, pareto_front
 from course_utils.plots import (
     ACCENT,
     GREY,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from course_utils.evaluation.sweep import Sweep
+from course_utils.evaluation.sweep_results import Sweep
 from course_utils.guidance import check_guidance_scale
 from course_utils.widgets._base import View, prompt_notes
 from course_utils.widgets._drawings import (
