@@ -1,4 +1,4 @@
-"""What people say of guidance scales, as sentences that a sweep can refute; a choice of one's own."""
+"""What people say of guidance scales, as sentences that a sweep can refute; one's own choice."""
 
 from __future__ import annotations
 

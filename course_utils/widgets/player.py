@@ -6,12 +6,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_utils.widgets._base import (
-    View,
-    as_png,
-    default_pipeline,
-    prompt_notes,
-)
+from course_utils.pipeline import check_prompt, check_settings
+from course_utils.schedules import check_int
+from course_utils.widgets._base import View, as_png
+from course_utils.widgets._course_model import default_pipeline, prompt_notes
 from course_utils.widgets._parts import (
     bar,
     button,
@@ -93,9 +91,6 @@ class DenoisingPlayer(View):
         pipeline: Pipeline | None = None,
         draw: bool = True,
     ) -> None:
-        from course_utils.pipeline import check_prompt, check_settings
-        from course_utils.schedules import check_int
-
         check_prompt(prompt)
         check_settings(num_steps, guidance_scale, 0.0, sampler)
         check_int("seed", seed, 0, MOST_SEED)
@@ -200,7 +195,7 @@ class DenoisingPlayer(View):
                 if now - shown > 0.15 or step.step == number_of_steps:
                     shown = now
                     preview = as_png(pipeline.decode(step.x)[0].cpu())
-                    with self._lock:
+                    with self.lock:
                         if not cancelled():
                             self.put("player", preview=preview, words=words)
 
