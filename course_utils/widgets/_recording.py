@@ -16,7 +16,7 @@ from torch import Tensor
 
 from course_utils.files import write_atomically
 from course_utils.images import to_uint8
-from course_utils.plots import paper_t
+from course_utils.plots.base import paper_t
 from course_utils.predictions import to_epsilon
 from course_utils.strip import frame_numbers
 from course_utils.widgets._base import BASE_CSS, HERE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,7 @@ class DenoisingPlayer(View):
         check_int("num_steps", num_steps, 1, MOST_STEPS)
         self._pipeline = pipeline
         self._recording: Recording | None = None
+        self._drawing = False
         super().__init__(
             bar(
                 text("prompt", "prompt", prompt),
@@ -158,10 +160,8 @@ class DenoisingPlayer(View):
     # --- what the learner does ---------------------------------------------------------------
 
     def _pressed(self, _: int) -> None:
-        """Draw; while it draws, the same button stops it."""
-        if self.working:
-            self.stop()
-        else:
+        """Draw. While it draws, a press changes nothing: a double click draws once."""
+        if not self._drawing:
             self._draw()
 
     def _typed(self, prompt: str) -> None:
@@ -187,8 +187,6 @@ class DenoisingPlayer(View):
 
             def on_step(step: Step) -> None:
                 nonlocal shown
-                import time
-
                 words = f"step {step.step} of {number_of_steps}"
                 report(0.95 * step.step / number_of_steps, f"drawing: {words}")
                 now = time.monotonic()
@@ -231,7 +229,8 @@ class DenoisingPlayer(View):
         self._ready(True)
 
     def _ready(self, ready: bool) -> None:
-        self.put("draw", label="Draw" if ready else "Stop drawing")
+        self._drawing = not ready
+        self.put("draw", label="Draw" if ready else "Drawing")
         for name in ("gif", "html"):
             self.put(name, disabled=not ready or self._recording is None)
 
