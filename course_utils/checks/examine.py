@@ -269,7 +269,7 @@ def _recognise(exercise: Exercise, cases: list[Case], outcomes: list[_Outcome]) 
     """The message of the first known mistake that does what the candidate does on every case."""
     for mistake in exercise.mistakes:
         for case, outcome in zip(cases, outcomes, strict=True):
-            other = _call(exercise, mistake.wrong, case)
+            other = _call(exercise, mistake.made_in(exercise.reference), case)
             if not _alike(exercise, outcome, other):
                 break
         else:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from course_utils.checks.mistakes import Mistake
+from course_utils.checks.sources import sources
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,6 @@ class ModuleCase(Case):
 
     init: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """Something that people write, and what to tell them.
-
-    Attributes:
-        message: names the mistake; one or two sentences to the learner.
-        wrong: the same function with this mistake in it. Whoever gets what it gives has made it.
-    """
-
-    message: str
-    wrong: Callable[..., Any]
 
 
 class StateMismatch(Exception):
@@ -123,13 +112,14 @@ class Exercise:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the exercise does: a hash of the sources that define right and wrong."""
-        parts = [self.id]
-        for part in (self.reference, self.cases):
-            try:
-                parts.append(inspect.getsource(part))
-            except (OSError, TypeError):
-                parts.append(repr(part) if self.is_value else "")
+        """Changes when what is right does: a hash of everything that an answer is judged by.
+
+        That is the sources of the reference, the cases and the further checks, and of whatever of
+        `course_utils.checks` they use; not of hints, mistakes and words.
+        """
+        judges = (self.reference, self.cases, self.call, self.extra, self.is_open)
+        rules = (self.gradients, self.keeps_dtype, self.keeps_device, self.rtol, self.atol)
+        parts = [self.id, repr(rules), *sources(judges)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from course_utils.checks.exercise import Case, Exercise, Mistake
+from course_utils.checks.exercise import Case, Exercise
+from course_utils.checks.mistakes import Mistake, slips
 
 
 def _seeded(candidate: Callable[..., Any], case: Case) -> Any:
@@ -49,42 +51,32 @@ FORWARD_STEP = Exercise(
     call=_seeded,
     keeps_dtype=True,
     gradients=("x_prev", "epsilon"),
-    mistakes=(
-        Mistake(
-            "Both square roots are missing. beta_t is the variance that the noise should have, and "
-            "a number multiplied by w gets w squared times its variance: so w is sqrt(beta_t), and "
-            "sqrt(1 - beta_t) for the picture.",
-            lambda x, epsilon, b: (1 - b) * x + b * epsilon,
-        ),
-        Mistake(
-            "The weight of the noise has no square root. With weight beta_t its variance would be "
-            "beta_t squared; it should be beta_t.",
-            lambda x, epsilon, b: (1 - b).sqrt() * x + b * epsilon,
-        ),
-        Mistake(
-            "The weight of the picture has no square root. With 1 - beta_t the picture keeps "
-            "(1 - beta_t) squared of its variance, and the total shrinks.",
-            lambda x, epsilon, b: (1 - b) * x + b.sqrt() * epsilon,
-        ),
-        Mistake(
-            "The picture is not scaled down, so each step adds variance and the values grow "
-            "without end. Multiply x_prev by sqrt(1 - beta_t).",
-            lambda x, epsilon, b: x + b.sqrt() * epsilon,
-        ),
-        Mistake(
-            "The two weights are swapped: beta_t is the small share, and it belongs to the noise.",
-            lambda x, epsilon, b: b.sqrt() * x + (1 - b).sqrt() * epsilon,
-        ),
-        Mistake(
-            "The noise is subtracted. Noise with the other sign is noise as well, but the later "
-            "lessons solve this equation for x0 and for epsilon, and they count on the plus.",
-            lambda x, epsilon, b: (1 - b).sqrt() * x - b.sqrt() * epsilon,
-        ),
-        Mistake(
-            "It draws noise of its own. Use the epsilon that it is given, so that the caller "
-            "decides on the noise and can repeat it.",
-            lambda x, epsilon, b: (1 - b).sqrt() * x + b.sqrt() * torch.randn_like(x),
-        ),
+    mistakes=slips(
+        """
+        no_roots: `(1 - beta_t).sqrt()` -> `(1 - beta_t)`
+            `beta_t.sqrt()` -> `beta_t`
+            Both square roots are missing. beta_t is the variance that the noise should have, and a
+            number multiplied by w gets w squared times its variance: so w is sqrt(beta_t), and
+            sqrt(1 - beta_t) for the picture.
+        noise_without_root: `beta_t.sqrt()` -> `beta_t`
+            The weight of the noise has no square root. With weight beta_t its variance would be
+            beta_t squared; it should be beta_t.
+        picture_without_root: `(1 - beta_t).sqrt()` -> `(1 - beta_t)`
+            The weight of the picture has no square root. With 1 - beta_t the picture keeps (1 -
+            beta_t) squared of its variance, and the total shrinks.
+        picture_at_full_size: `(1 - beta_t).sqrt() * x_prev` -> `x_prev`
+            The picture is not scaled down, so each step adds variance and the values grow without
+            end. Multiply x_prev by sqrt(1 - beta_t).
+        weights_swapped: `(1 - beta_t).sqrt() * x_prev` -> `beta_t.sqrt() * x_prev`
+            `+ beta_t.sqrt()` -> `+ (1 - beta_t).sqrt()`
+            The two weights are swapped: beta_t is the small share, and it belongs to the noise.
+        noise_subtracted: `x_prev + ` -> `x_prev - `
+            The noise is subtracted. Noise with the other sign is noise as well, but the later
+            lessons solve this equation for x0 and for epsilon, and they count on the plus.
+        own_noise: `* epsilon` -> `* torch.randn_like(x_prev)`
+            It draws noise of its own. Use the epsilon that it is given, so that the caller decides
+            on the noise and can repeat it.
+        """
     ),
 )
 
@@ -103,13 +95,6 @@ def _linear_betas_cases(generator: Generator) -> Iterator[Case]:
         yield Case(arguments)
 
 
-def _line(shift: float, divisor: int) -> Callable[[float, float, int], Tensor]:
-    def betas(start: float, end: float, T: int) -> Tensor:
-        return start + (end - start) * (torch.arange(T) + shift) / (T + divisor)
-
-    return betas
-
-
 LINEAR_BETAS = Exercise(
     "01.linear_betas",
     linear_betas,
@@ -122,43 +107,36 @@ LINEAR_BETAS = Exercise(
     difficulty=1,
     minutes=3,
     keeps_dtype=True,
-    mistakes=(
-        Mistake(
-            "The last beta stays below beta_end: T numbers have T - 1 gaps between them, so divide "
-            "by T - 1. torch.linspace does it for you.",
-            _line(0, 0),
-        ),
-        Mistake(
-            "The first beta is already one step above beta_start. Count from 0 to T - 1 and divide "
-            "by T - 1, so that both ends are hit.",
-            _line(1, 0),
-        ),
-        Mistake(
-            "torch.arange(start, end, step) takes a step as its third number. torch.linspace takes "
-            "how many numbers you want, and hits both ends.",
-            lambda start, end, T: torch.arange(start, end, T),
-        ),
-        Mistake(
-            "There is one beta too many: T numbers are wanted, both ends included.",
-            lambda start, end, T: torch.linspace(start, end, T + 1),
-        ),
-        Mistake(
-            "The square roots of these betas rise in a straight line. That is Stable Diffusion's "
-            "schedule, which comes further down; here the betas themselves do.",
-            lambda start, end, T: torch.linspace(start**0.5, end**0.5, T) ** 2,
-        ),
-        Mistake(
-            "These betas rise by a constant factor. Here they rise by a constant amount.",
-            lambda start, end, T: torch.logspace(math.log10(start), math.log10(end), T),
-        ),
-        Mistake(
-            "These are the alphas, 1 - beta_t. The betas themselves are wanted.",
-            lambda start, end, T: 1 - torch.linspace(start, end, T),
-        ),
-        Mistake(
-            "The table runs backwards: the first step adds the least noise, beta_start.",
-            lambda start, end, T: torch.linspace(end, start, T),
-        ),
+    mistakes=slips(
+        """
+        end_missed:
+            `num_train_timesteps, dtype=torch.float32)`
+            -> `num_train_timesteps + 1, dtype=torch.float32)[:-1]`
+            The last beta stays below beta_end: T numbers have T - 1 gaps between them, so divide by
+            T - 1. torch.linspace does it for you.
+        start_missed:
+            `num_train_timesteps, dtype=torch.float32)`
+            -> `num_train_timesteps + 1, dtype=torch.float32)[1:]`
+            The first beta is already one step above beta_start. Count from 0 to T - 1 and divide by
+            T - 1, so that both ends are hit.
+        arange: `linspace` -> `arange`
+            torch.arange(start, end, step) takes a step as its third number. torch.linspace takes
+            how many numbers you want, and hits both ends.
+        one_too_many: `num_train_timesteps, dtype` -> `num_train_timesteps + 1, dtype`
+            There is one beta too many: T numbers are wanted, both ends included.
+        roots_rise: `beta_start, beta_end,` -> `beta_start**0.5, beta_end**0.5,`
+            `dtype=torch.float32)` -> `dtype=torch.float32) ** 2`
+            The square roots of these betas rise in a straight line. That is Stable Diffusion's
+            schedule, which comes further down; here the betas themselves do.
+        constant_factor:
+            `linspace(beta_start, beta_end`
+            -> `logspace(math.log10(beta_start), math.log10(beta_end)`
+            These betas rise by a constant factor. Here they rise by a constant amount.
+        alphas: `torch.linspace` -> `1 - torch.linspace`
+            These are the alphas, 1 - beta_t. The betas themselves are wanted.
+        backwards: `(beta_start, beta_end,` -> `(beta_end, beta_start,`
+            The table runs backwards: the first step adds the least noise, beta_start.
+        """
     ),
 )
 
@@ -184,48 +162,6 @@ def _add_noise_cases(generator: Generator) -> Iterator[Case]:
     yield Case((x0, epsilon, alpha_bar, torch.tensor([3, 11])), label="two pictures in float64")
 
 
-def _mix(
-    picture: Callable[[Tensor], Tensor],
-    noise: Callable[[Tensor], Tensor],
-    look_up: Callable[[Tensor, Tensor], Tensor] = lambda table, t: table[t],
-) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """add_noise with other weights, or with another look at the table."""
-
-    def mixed(x0: Tensor, epsilon: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
-        a = look_up(alpha_bar, t).view(-1, *[1] * (x0.ndim - 1))
-        return picture(a) * x0 + noise(a) * epsilon
-
-    return mixed
-
-
-def _looked_up(
-    look_up: Callable[[Tensor, Tensor], Tensor],
-) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    return _mix(lambda a: a.sqrt(), lambda a: (1 - a).sqrt(), look_up)
-
-
-def _not_broadcast(x0: Tensor, epsilon: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
-    a = alpha_bar[t]
-    return a.sqrt() * x0 + (1 - a).sqrt() * epsilon
-
-
-def _four_dimensions(x0: Tensor, epsilon: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
-    a = alpha_bar[t].view(-1, 1, 1, 1)
-    return a.sqrt() * x0 + (1 - a).sqrt() * epsilon
-
-
-def _whole_table(x0: Tensor, epsilon: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
-    return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * epsilon
-
-
-def _own_noise(x0: Tensor, epsilon: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
-    return add_noise(x0, torch.randn_like(x0), alpha_bar, t)
-
-
-def _linear_beta(table: Tensor, t: Tensor) -> Tensor:
-    return 1 - linear_betas(1e-4, 0.02, 1000)[t]
-
-
 ADD_NOISE = Exercise(
     "01.add_noise",
     add_noise,
@@ -243,96 +179,64 @@ ADD_NOISE = Exercise(
     call=_seeded,
     gradients=("x0", "epsilon"),
     keeps_dtype=True,
-    mistakes=(
-        Mistake(
-            "The square roots are missing. alpha_bar_t is a share of the variance, and a picture "
-            "multiplied by w keeps w squared of its variance: so w is sqrt(alpha_bar_t), and "
-            "sqrt(1 - alpha_bar_t) for the noise.",
-            _mix(lambda a: a, lambda a: 1 - a),
-        ),
-        Mistake(
-            "The noise has the weight 1 - sqrt(alpha_bar_t); it should be sqrt(1 - alpha_bar_t). "
-            "The variances add up to 1, not the weights.",
-            _mix(lambda a: a.sqrt(), lambda a: 1 - a.sqrt()),
-        ),
-        Mistake(
-            "The weight of the noise has no square root: sqrt(1 - alpha_bar_t) belongs there.",
-            _mix(lambda a: a.sqrt(), lambda a: 1 - a),
-        ),
-        Mistake(
-            "The weight of the picture has no square root: sqrt(alpha_bar_t) belongs there.",
-            _mix(lambda a: a, lambda a: (1 - a).sqrt()),
-        ),
-        Mistake(
-            "The weights are swapped: alpha_bar_t is the share of the picture, near 1 at t = 0.",
-            _mix(lambda a: (1 - a).sqrt(), lambda a: a.sqrt()),
-        ),
-        Mistake(
-            "The picture keeps its full size while noise is added, so the variance grows beyond 1. "
-            "Multiply x0 by sqrt(alpha_bar_t).",
-            _mix(torch.ones_like, lambda a: (1 - a).sqrt()),
-        ),
-        Mistake(
-            "The noise comes at full strength at every t. Multiply epsilon by "
-            "sqrt(1 - alpha_bar_t).",
-            _mix(lambda a: a.sqrt(), torch.ones_like),
-        ),
-        Mistake(
-            "It squares alpha_bar_t, as if the table held its square roots. The weights are "
-            "sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t).",
-            _mix(lambda a: a, lambda a: (1 - a**2).sqrt()),
-        ),
-        Mistake(
-            "It uses beta_t, the noise of one step. A jump over all steps up to t needs "
-            "alpha_bar_t, the product of all 1 - beta_s.",
-            _looked_up(lambda table, t: table[t] / table[t - 1]),
-        ),
-        Mistake(
-            "It looks up `betas`, the noise of one step, and not the table that it is given. A "
-            "jump over all steps up to t needs alpha_bar[t].",
-            _looked_up(_linear_beta),
-        ),
-        Mistake(
-            "It looks up alpha_bar[t - 1]. Papers count t from 1; our t is the index already, from "
-            "0 to T - 1.",
-            _looked_up(lambda table, t: table[t - 1]),
-        ),
-        Mistake(
-            "It looks up alpha_bar[t + 1]. The noise of timestep t is in row t of the table.",
-            _looked_up(lambda table, t: table[t + 1]),
-        ),
-        Mistake(
-            "All pictures get the timestep of the first one. Index the table with the whole tensor "
-            "t: alpha_bar[t] has one number a picture.",
-            _looked_up(lambda table, t: table[t[:1].expand_as(t)]),
-        ),
-        Mistake(
-            "It multiplies up the table once more. alpha_bar is the running product already; look "
-            "it up at t.",
-            _looked_up(lambda table, t: table.cumprod(0)[t]),
-        ),
-        Mistake(
-            "alpha_bar[t] has shape (B,), one number a picture, and broadcasting lines it up with "
-            "the last dimension, the columns of pixels. Give it dimensions of size 1, "
-            "(B, 1, 1, 1), so that each number meets its own picture.",
-            _not_broadcast,
-        ),
-        Mistake(
-            "It uses the whole table. Look up the rows that are asked for: alpha_bar[t], one "
-            "number a picture.",
-            _whole_table,
-        ),
-        Mistake(
-            "This works for pictures (B, C, H, W), and not yet for points (B, 2), which come later "
-            "in the lesson. Make as many dimensions of size 1 as x0 has after its first: "
-            "view(-1, *[1] * (x0.ndim - 1)).",
-            _four_dimensions,
-        ),
-        Mistake(
-            "It draws noise of its own. Use the epsilon that it is given: training compares the "
-            "network's answer with exactly this noise.",
-            _own_noise,
-        ),
+    mistakes=slips(
+        """
+        no_roots: `alpha_bar_t.sqrt()` -> `alpha_bar_t`
+            `(1 - alpha_bar_t).sqrt()` -> `(1 - alpha_bar_t)`
+            The square roots are missing. alpha_bar_t is a share of the variance, and a picture
+            multiplied by w keeps w squared of its variance: so w is sqrt(alpha_bar_t), and sqrt(1 -
+            alpha_bar_t) for the noise.
+        one_minus_root: `(1 - alpha_bar_t).sqrt()` -> `(1 - alpha_bar_t.sqrt())`
+            The noise has the weight 1 - sqrt(alpha_bar_t); it should be sqrt(1 - alpha_bar_t). The
+            variances add up to 1, not the weights.
+        noise_without_root: `(1 - alpha_bar_t).sqrt()` -> `(1 - alpha_bar_t)`
+            The weight of the noise has no square root: sqrt(1 - alpha_bar_t) belongs there.
+        picture_without_root: `alpha_bar_t.sqrt()` -> `alpha_bar_t`
+            The weight of the picture has no square root: sqrt(alpha_bar_t) belongs there.
+        weights_swapped: `alpha_bar_t.sqrt() * x0` -> `(1 - alpha_bar_t).sqrt() * x0`
+            `+ (1 - alpha_bar_t).sqrt()` -> `+ alpha_bar_t.sqrt()`
+            The weights are swapped: alpha_bar_t is the share of the picture, near 1 at t = 0.
+        picture_at_full_size: `alpha_bar_t.sqrt() * x0` -> `x0`
+            The picture keeps its full size while noise is added, so the variance grows beyond 1.
+            Multiply x0 by sqrt(alpha_bar_t).
+        noise_at_full_strength: `(1 - alpha_bar_t).sqrt() * epsilon` -> `epsilon`
+            The noise comes at full strength at every t. Multiply epsilon by sqrt(1 - alpha_bar_t).
+        squared: `alpha_bar_t.sqrt()` -> `alpha_bar_t`
+            `(1 - alpha_bar_t).sqrt()` -> `(1 - alpha_bar_t**2).sqrt()`
+            It squares alpha_bar_t, as if the table held its square roots. The weights are
+            sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t).
+        beta_of_one_step: `alpha_bar[t]` -> `(alpha_bar[t] / alpha_bar[t - 1])`
+            It uses beta_t, the noise of one step. A jump over all steps up to t needs alpha_bar_t,
+            the product of all 1 - beta_s.
+        table_of_betas: `alpha_bar[t]` -> `(1 - linear_betas(1e-4, 0.02, 1000)[t])`
+            It looks up `betas`, the noise of one step, and not the table that it is given. A jump
+            over all steps up to t needs alpha_bar[t].
+        row_before: `[t]` -> `[t - 1]`
+            It looks up alpha_bar[t - 1]. Papers count t from 1; our t is the index already, from 0
+            to T - 1.
+        row_after: `[t]` -> `[t + 1]`
+            It looks up alpha_bar[t + 1]. The noise of timestep t is in row t of the table.
+        first_t_for_all: `[t]` -> `[t[:1].expand_as(t)]`
+            All pictures get the timestep of the first one. Index the table with the whole tensor t:
+            alpha_bar[t] has one number a picture.
+        product_twice: `alpha_bar[t]` -> `alpha_bar.cumprod(0)[t]`
+            It multiplies up the table once more. alpha_bar is the running product already; look it
+            up at t.
+        not_broadcast: `.view(-1, *[1] * (x0.ndim - 1))` -> ``
+            alpha_bar[t] has shape (B,), one number a picture, and broadcasting lines it up with the
+            last dimension, the columns of pixels. Give it dimensions of size 1, (B, 1, 1, 1), so
+            that each number meets its own picture.
+        whole_table: `alpha_bar[t].view(-1, *[1] * (x0.ndim - 1))` -> `alpha_bar`
+            It uses the whole table. Look up the rows that are asked for: alpha_bar[t], one number a
+            picture.
+        four_dimensions: `*[1] * (x0.ndim - 1)` -> `1, 1, 1`
+            This works for pictures (B, C, H, W), and not yet for points (B, 2), which come later in
+            the lesson. Make as many dimensions of size 1 as x0 has after its first: view(-1, *[1] *
+            (x0.ndim - 1)).
+        own_noise: `* epsilon` -> `* torch.randn_like(x0)`
+            It draws noise of its own. Use the epsilon that it is given: training compares the
+            network's answer with exactly this noise.
+        """
     ),
 )
 
@@ -366,40 +270,26 @@ SNR = Exercise(
     difficulty=1,
     minutes=3,
     keeps_dtype=True,
-    mistakes=(
-        Mistake(
-            "It is upside down: signal over noise, so alpha_bar stands above the line.",
-            lambda a: (1 - a) / a,
-        ),
-        Mistake(
-            "This is the ratio of the weights, sqrt(alpha_bar / (1 - alpha_bar)). SNR compares "
-            "variances, so the square root goes.",
-            lambda a: (a / (1 - a)).sqrt(),
-        ),
-        Mistake(
-            "The noise has the variance 1 - alpha_bar, without a square root.",
-            lambda a: a / (1 - a).sqrt(),
-        ),
-        Mistake(
-            "The picture has the variance alpha_bar, without a square root.",
-            lambda a: a.sqrt() / (1 - a),
-        ),
-        Mistake(
-            "alpha_bar_t is a variance already. It is not squared again.",
-            lambda a: a**2 / (1 - a) ** 2,
-        ),
-        Mistake(
-            "This is the logarithm of the ratio. It is useful too, but the ratio is wanted.",
-            lambda a: (a / (1 - a)).log(),
-        ),
-        Mistake(
-            "This is the ratio in decibels, 10 log10. The plain ratio is wanted.",
-            lambda a: 10 * (a / (1 - a)).log10(),
-        ),
-        Mistake(
-            "Only the picture's share is there. Divide it by the noise's share, 1 - alpha_bar.",
-            lambda a: a * 1.0,
-        ),
+    mistakes=slips(
+        """
+        upside_down: `alpha_bar / (1 - alpha_bar)` -> `(1 - alpha_bar) / alpha_bar`
+            It is upside down: signal over noise, so alpha_bar stands above the line.
+        ratio_of_weights: `alpha_bar / (1 - alpha_bar)` -> `(alpha_bar / (1 - alpha_bar)).sqrt()`
+            This is the ratio of the weights, sqrt(alpha_bar / (1 - alpha_bar)). SNR compares
+            variances, so the square root goes.
+        root_of_noise: `alpha_bar / (1 - alpha_bar)` -> `alpha_bar / (1 - alpha_bar).sqrt()`
+            The noise has the variance 1 - alpha_bar, without a square root.
+        root_of_picture: `alpha_bar / (1 - alpha_bar)` -> `alpha_bar.sqrt() / (1 - alpha_bar)`
+            The picture has the variance alpha_bar, without a square root.
+        squared: `alpha_bar / (1 - alpha_bar)` -> `alpha_bar**2 / (1 - alpha_bar) ** 2`
+            alpha_bar_t is a variance already. It is not squared again.
+        logarithm: `alpha_bar / (1 - alpha_bar)` -> `(alpha_bar / (1 - alpha_bar)).log()`
+            This is the logarithm of the ratio. It is useful too, but the ratio is wanted.
+        decibels: `alpha_bar / (1 - alpha_bar)` -> `10 * (alpha_bar / (1 - alpha_bar)).log10()`
+            This is the ratio in decibels, 10 log10. The plain ratio is wanted.
+        picture_only: `alpha_bar / (1 - alpha_bar)` -> `alpha_bar * 1.0`
+            Only the picture's share is there. Divide it by the noise's share, 1 - alpha_bar.
+        """
     ),
 )
 
@@ -419,23 +309,6 @@ def _cosine_cases(generator: Generator) -> Iterator[Case]:
     yield Case((5,), {"s": 0.1})
     yield Case((7,), {"s": s})
     yield Case((1000,))
-
-
-def _cosine(
-    angle: Callable[[Tensor, float], Tensor] = lambda u, s: (u + s) / (1 + s),
-    shape: Callable[[Tensor], Tensor] = lambda a: a.cos() ** 2,
-    quarter: float = math.pi / 2,
-    divide: bool = True,
-    times: Callable[[int], Tensor] = lambda T: torch.arange(1, T + 1) / T,
-) -> Callable[..., Tensor]:
-    """cosine_alpha_bar with one part changed."""
-
-    def table(num_train_timesteps: int, s: float = 0.008) -> Tensor:
-        f = shape(angle(times(num_train_timesteps).double(), s) * quarter)
-        f0 = shape(angle(torch.zeros((), dtype=torch.float64), s) * quarter)
-        return (f / f0 if divide else f).float()
-
-    return table
 
 
 def _one_number_at_a_time(error: Exception, case: Case) -> str | None:
@@ -462,51 +335,37 @@ COSINE = Exercise(
     difficulty=3,
     minutes=7,
     on_error=_one_number_at_a_time,
-    mistakes=(
-        Mistake(
-            "The table starts one row too early, with alpha_bar = 1. Row 0 is the paper's t = 1, "
-            "and the last row its t = T.",
-            _cosine(times=lambda T: torch.arange(T) / T),
-        ),
-        Mistake(
-            "There is one row too many: the paper's t = 0 is the clean picture and has no row.",
-            _cosine(times=lambda T: torch.arange(T + 1) / T),
-        ),
-        Mistake(
-            "The times run from 0 to 1 in T - 1 gaps. Row i is the paper's t = i + 1, so its time "
-            "is (i + 1) / T.",
-            _cosine(times=lambda T: torch.linspace(0, 1, T)),
-        ),
-        Mistake(
-            "The cosine is not squared.",
-            _cosine(shape=lambda a: a.cos()),
-        ),
-        Mistake(
-            "The division by f(0) is missing, so the table does not start from a clean picture.",
-            _cosine(divide=False),
-        ),
-        Mistake(
-            "The offset s is missing. Without it the first betas are too small for the network to "
-            "notice (the paper's reason for it).",
-            _cosine(angle=lambda u, s: u),
-        ),
-        Mistake(
-            "t/T + s is not divided by 1 + s, so the cosine goes past its zero and comes up again.",
-            _cosine(angle=lambda u, s: u + s),
-        ),
-        Mistake(
-            "The brackets sit wrong: (t/T + s) / (1 + s), not t/T + s / (1 + s).",
-            _cosine(angle=lambda u, s: u + s / (1 + s)),
-        ),
-        Mistake(
-            "The angle goes to pi and not to pi/2, so the table falls to zero halfway and rises "
-            "again.",
-            _cosine(quarter=math.pi),
-        ),
-        Mistake(
-            "This is a sine: it starts at noise. The table must start near 1 and fall.",
-            _cosine(shape=lambda a: a.sin() ** 2),
-        ),
+    mistakes=slips(
+        """
+        row_too_early: `f[1:]` -> `f[:-1]`
+            The table starts one row too early, with alpha_bar = 1. Row 0 is the paper's t = 1, and
+            the last row its t = T.
+        row_too_many: `f[1:]` -> `f`
+            There is one row too many: the paper's t = 0 is the clean picture and has no row.
+        gaps:
+            `torch.arange(num_train_timesteps + 1,`
+            -> `torch.linspace(0, num_train_timesteps, num_train_timesteps,`
+            `f[1:]` -> `f`
+            The times run from 0 to 1 in T - 1 gaps. Row i is the paper's t = i + 1, so its time is
+            (i + 1) / T.
+        not_squared: ` ** 2` -> ``
+            The cosine is not squared.
+        not_divided: `f[1:] / f[0]` -> `f[1:]`
+            The division by f(0) is missing, so the table does not start from a clean picture.
+        no_offset: `(t / num_train_timesteps + s) / (1 + s)` -> `t / num_train_timesteps`
+            The offset s is missing. Without it the first betas are too small for the network to
+            notice (the paper's reason for it).
+        not_divided_by_1_plus_s: ` / (1 + s)` -> ``
+            t/T + s is not divided by 1 + s, so the cosine goes past its zero and comes up again.
+        brackets:
+            `(t / num_train_timesteps + s) / (1 + s)` -> `(t / num_train_timesteps + s / (1 + s))`
+            The brackets sit wrong: (t/T + s) / (1 + s), not t/T + s / (1 + s).
+        to_pi: `math.pi / 2` -> `math.pi`
+            The angle goes to pi and not to pi/2, so the table falls to zero halfway and rises
+            again.
+        sine: `torch.cos` -> `torch.sin`
+            This is a sine: it starts at noise. The table must start near 1 and fall.
+        """
     ),
 )
 
@@ -528,25 +387,6 @@ def _betas_cases(generator: Generator) -> Iterator[Case]:
         yield Case((torch.cumprod(1 - betas, dim=0),), kwargs)
 
 
-def _before(alpha_bar: Tensor) -> Tensor:
-    return torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar[:-1]])
-
-
-def _first_is_zero(alpha_bar: Tensor) -> Tensor:
-    betas = 1 - alpha_bar / _before(alpha_bar)
-    return torch.cat([torch.zeros_like(betas[:1]), betas[1:]])
-
-
-def _both_ways(message: str, unclipped: Callable[[Tensor], Tensor]) -> tuple[Mistake, Mistake]:
-    """The same mistake with and without the clip: who is still at the formula forgets it."""
-    return (
-        Mistake(
-            message, lambda alpha_bar, max_beta=0.999: unclipped(alpha_bar).clamp(max=max_beta)
-        ),
-        Mistake(message, lambda alpha_bar, max_beta=0.999: unclipped(alpha_bar)),
-    )
-
-
 def _min_of_a_table(error: Exception, case: Case) -> str | None:
     if "is ambiguous" in str(error):
         return (
@@ -554,6 +394,44 @@ def _min_of_a_table(error: Exception, case: Case) -> str | None:
             ".clamp(max=max_beta), which decides for each entry."
         )
     return None
+
+
+BETAS_MISTAKES = slips(
+    """
+    no_clip: `.clamp(max=max_beta)` -> ``
+        The clip is missing: no beta may be larger than max_beta. Without it the last step would
+        wipe out everything.
+    clipped_from_below: `max=max_beta` -> `max_beta`
+        It clips from below: every beta that is smaller than max_beta became max_beta. An upper
+        bound is clamp(max=...), or torch.minimum.
+    no_first_beta: `alpha_bar / before` -> `alpha_bar[1:] / alpha_bar[:-1]`
+        The first row has no beta. Before it stands the clean picture with alpha_bar = 1, so the
+        first beta is 1 - alpha_bar[0], and there are T of them.
+    first_is_zero: `torch.ones_like(alpha_bar[:1])` -> `alpha_bar[:1]`
+        The first beta is 0. The first step adds noise as well: before it stands the clean
+        picture with alpha_bar = 1, so its beta is 1 - alpha_bar[0].
+    first_against_last: `torch.ones_like(alpha_bar[:1])` -> `alpha_bar[-1:]`
+        The first row is compared with the last one: index -1 means the end of a table. Put a 1
+        before the first row.
+    upside_down: `alpha_bar / before` -> `before / alpha_bar`
+        The ratio is upside down: alpha_bar_t / alpha_bar_{t-1} is below 1, so that beta_t is
+        above 0.
+    difference: `1 - alpha_bar / before` -> `before - alpha_bar`
+        This is by how much the table falls. beta_t is a share: how much of what was still there
+        the step takes away, 1 - alpha_bar_t / alpha_bar_{t-1}.
+    all_noise_so_far: ` / before` -> ``
+        1 - alpha_bar_t is all the noise since the beginning. beta_t is the noise of one step,
+        so divide by the row before.
+    alphas: `1 - alpha_bar / before` -> `alpha_bar / before`
+        These are the alphas, alpha_bar_t / alpha_bar_{t-1}. beta_t is 1 minus that.
+    """
+)
+
+
+def _unclipped(mistake: Mistake) -> Mistake:
+    """The same mistake without the clip: who is still at the formula forgets it."""
+    edits = (*mistake.edits, (".clamp(max=max_beta)", ""))
+    return replace(mistake, id=f"{mistake.id}_unclipped", edits=edits)
 
 
 BETAS = Exercise(
@@ -570,52 +448,7 @@ BETAS = Exercise(
     difficulty=3,
     minutes=7,
     on_error=_min_of_a_table,
-    mistakes=(
-        Mistake(
-            "The clip is missing: no beta may be larger than max_beta. Without it the last step "
-            "would wipe out everything.",
-            lambda alpha_bar, max_beta=0.999: betas_from_alpha_bar(alpha_bar, 2.0),
-        ),
-        Mistake(
-            "It clips from below: every beta that is smaller than max_beta became max_beta. An "
-            "upper bound is clamp(max=...), or torch.minimum.",
-            lambda alpha_bar, max_beta=0.999: (1 - alpha_bar / _before(alpha_bar)).clamp(max_beta),
-        ),
-        *_both_ways(
-            "The first row has no beta. Before it stands the clean picture with alpha_bar = 1, so "
-            "the first beta is 1 - alpha_bar[0], and there are T of them.",
-            lambda alpha_bar: 1 - alpha_bar[1:] / alpha_bar[:-1],
-        ),
-        *_both_ways(
-            "The first beta is 0. The first step adds noise as well: before it stands the clean "
-            "picture with alpha_bar = 1, so its beta is 1 - alpha_bar[0].",
-            _first_is_zero,
-        ),
-        *_both_ways(
-            "The first row is compared with the last one: index -1 means the end of a table. Put a "
-            "1 before the first row.",
-            lambda alpha_bar: 1 - alpha_bar / alpha_bar.roll(1),
-        ),
-        *_both_ways(
-            "The ratio is upside down: alpha_bar_t / alpha_bar_{t-1} is below 1, so that beta_t is "
-            "above 0.",
-            lambda alpha_bar: 1 - _before(alpha_bar) / alpha_bar,
-        ),
-        *_both_ways(
-            "This is by how much the table falls. beta_t is a share: how much of what was still "
-            "there the step takes away, 1 - alpha_bar_t / alpha_bar_{t-1}.",
-            lambda alpha_bar: _before(alpha_bar) - alpha_bar,
-        ),
-        *_both_ways(
-            "1 - alpha_bar_t is all the noise since the beginning. beta_t is the noise of one "
-            "step, so divide by the row before.",
-            lambda alpha_bar: 1 - alpha_bar,
-        ),
-        *_both_ways(
-            "These are the alphas, alpha_bar_t / alpha_bar_{t-1}. beta_t is 1 minus that.",
-            lambda alpha_bar: alpha_bar / _before(alpha_bar),
-        ),
-    ),
+    mistakes=BETAS_MISTAKES + tuple(map(_unclipped, BETAS_MISTAKES[2:])),
 )
 
 

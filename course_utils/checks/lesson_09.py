@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from course_utils.checks.exercise import Case, Exercise, Mistake
+from course_utils.checks.exercise import Case, Exercise
+from course_utils.checks.mistakes import slips
 
 if TYPE_CHECKING:
     from course_utils.pipeline import Vocabulary
@@ -33,32 +34,6 @@ def _ladder_cases(generator: torch.Generator) -> Iterator[Case]:
     order = torch.randperm(5, generator=generator).tolist()
     for i in order[:3]:
         yield Case((things[i], styles[i % 4], colours[(i + 1) % 4]))
-
-
-def _ladder_without_draw(thing: str, style: str, colour: str) -> list[str]:
-    return ladder(thing, style, colour)[1:]
-
-
-def _ladder_each_alone(thing: str, style: str, colour: str) -> list[str]:
-    return [f"draw a {thing}", f"a {thing}", f"{style} style", f"on a {colour} background"]
-
-
-def _ladder_draw_everywhere(thing: str, style: str, colour: str) -> list[str]:
-    first, *others = ladder(thing, style, colour)
-    return [first, *(f"draw {rung}" for rung in others)]
-
-
-def _ladder_background_first(thing: str, style: str, colour: str) -> list[str]:
-    start = f"a {thing}, on a {colour} background"
-    return [f"draw a {thing}", f"a {thing}", start, f"{start}, {style} style"]
-
-
-def _ladder_without_word_style(thing: str, style: str, colour: str) -> list[str]:
-    return [rung.replace(" style", "") for rung in ladder(thing, style, colour)]
-
-
-def _ladder_one_text(thing: str, style: str, colour: str) -> str:
-    return ladder(thing, style, colour)[-1]
 
 
 # --- unknown words -------------------------------------------------------------------------------
@@ -83,27 +58,6 @@ def _unknown_cases(generator: torch.Generator) -> Iterator[Case]:
         yield Case((prompts[i], set(known)))
 
 
-def _unknown_case_matters(prompt: str, vocabulary: set[str]) -> list[str]:
-    return [w for w in dict.fromkeys(re.findall(r"\w+", prompt)) if w not in vocabulary]
-
-
-def _unknown_split_only(prompt: str, vocabulary: set[str]) -> list[str]:
-    return [word for word in dict.fromkeys(prompt.lower().split()) if word not in vocabulary]
-
-
-def _unknown_repeats(prompt: str, vocabulary: set[str]) -> list[str]:
-    return [word for word in re.findall(r"\w+", prompt.lower()) if word not in vocabulary]
-
-
-def _unknown_is_known(prompt: str, vocabulary: set[str]) -> list[str]:
-    words = re.findall(r"\w+", prompt.lower())
-    return [word for word in dict.fromkeys(words) if word in vocabulary]
-
-
-def _unknown_sorted(prompt: str, vocabulary: set[str]) -> list[str]:
-    return sorted(unknown_words(prompt, vocabulary))
-
-
 # --- spread --------------------------------------------------------------------------------------
 
 
@@ -116,39 +70,6 @@ def spread(pictures: Tensor) -> Tensor:
 def _spread_cases(generator: torch.Generator) -> Iterator[Case]:
     for count, size in ((2, 1), (3, 2), (5, 8)):
         yield Case((torch.rand(count, 3, size, size, generator=generator) * 2 - 1,))
-
-
-def _spread_with_itself(pictures: Tensor) -> Tensor:
-    a, b = pictures[:, None], pictures[None]
-    return (a - b).square().mean(dim=(2, 3, 4)).sqrt().mean()
-
-
-def _spread_without_root(pictures: Tensor) -> Tensor:
-    pairs = itertools.combinations(pictures, 2)
-    return torch.stack([(a - b).square().mean() for a, b in pairs]).mean()
-
-
-def _spread_signed(pictures: Tensor) -> Tensor:
-    pairs = itertools.combinations(pictures, 2)
-    return torch.stack([(a - b).mean() for a, b in pairs]).mean()
-
-
-def _spread_absolute(pictures: Tensor) -> Tensor:
-    pairs = itertools.combinations(pictures, 2)
-    return torch.stack([(a - b).abs().mean() for a, b in pairs]).mean()
-
-
-def _spread_neighbours(pictures: Tensor) -> Tensor:
-    return (pictures[1:] - pictures[:-1]).square().mean(dim=(1, 2, 3)).sqrt().mean()
-
-
-def _spread_to_mean(pictures: Tensor) -> Tensor:
-    return (pictures - pictures.mean(dim=0)).square().mean(dim=(1, 2, 3)).sqrt().mean()
-
-
-def _spread_sum(pictures: Tensor) -> Tensor:
-    pairs = itertools.combinations(pictures, 2)
-    return torch.stack([(a - b).square().mean().sqrt() for a, b in pairs]).sum()
 
 
 # --- the learner's own prompts -------------------------------------------------------------------
@@ -229,28 +150,21 @@ EXERCISES = (
         ),
         difficulty=1,
         minutes=5,
-        mistakes=(
-            Mistake(
-                "You compare words as they were typed. Captions are lower case, so lower the "
-                "prompt first: the model knows Cat, but as cat.",
-                _unknown_case_matters,
-            ),
-            Mistake(
-                "A comma or a full stop still hangs on a word, so 'face,' is not found. "
-                r"`str.split` cuts at spaces only; `re.findall(r'\w+', ...)` takes the words.",
-                _unknown_split_only,
-            ),
-            Mistake(
-                "A word that occurs twice is listed twice; each should come once.", _unknown_repeats
-            ),
-            Mistake(
-                "You list the words that the model knows; the others are asked for.",
-                _unknown_is_known,
-            ),
-            Mistake(
-                "The words are right, but sorted; they should keep the order of the prompt.",
-                _unknown_sorted,
-            ),
+        mistakes=slips(
+            r"""
+            case_matters: `.lower()` -> ``
+                You compare words as they were typed. Captions are lower case, so lower the prompt
+                first: the model knows Cat, but as cat.
+            split_at_spaces: `re.findall(r"\w+", prompt.lower())` -> `prompt.lower().split()`
+                A comma or a full stop still hangs on a word, so 'face,' is not found. `str.split`
+                cuts at spaces only; `re.findall(r'\w+', ...)` takes the words.
+            repeats: `dict.fromkeys(words)` -> `words`
+                A word that occurs twice is listed twice; each should come once.
+            known_words: `not in` -> `in`
+                You list the words that the model knows; the others are asked for.
+            sorted: `dict.fromkeys(words)` -> `sorted(set(words))`
+                The words are right, but sorted; they should keep the order of the prompt.
+            """
         ),
     ),
     Exercise(
@@ -265,24 +179,24 @@ EXERCISES = (
         ),
         difficulty=1,
         minutes=5,
-        mistakes=(
-            Mistake(
-                "The first rung is missing: the vague order, as in 'draw a cat'.",
-                _ladder_without_draw,
-            ),
-            Mistake(
-                "Each rung says only what is new. It should also keep what the one before it said.",
-                _ladder_each_alone,
-            ),
-            Mistake(
-                "The word 'draw' belongs to the first rung only; the others are captions.",
-                _ladder_draw_everywhere,
-            ),
-            Mistake(
-                "Style comes before background: swap the last two steps.", _ladder_background_first
-            ),
-            Mistake("The word 'style' is missing, as in '3d style'.", _ladder_without_word_style),
-            Mistake("You give one text; a list of four is asked for.", _ladder_one_text),
+        mistakes=slips(
+            """
+            no_draw: `return rungs` -> `return rungs[1:]`
+                The first rung is missing: the vague order, as in 'draw a cat'.
+            each_alone: `{rungs[-1]}, {style}` -> `{style}`
+                `{rungs[-1]}, on` -> `on`
+                Each rung says only what is new. It should also keep what the one before it said.
+            draw_everywhere: `f"a {thing}"` -> `f"draw a {thing}"`
+                The word 'draw' belongs to the first rung only; the others are captions.
+            background_first:
+                `, {style} style")\\n    rungs.append(f"{rungs[-1]}, on a {colour} background")`
+                -> `, on a {colour} background")\\n    rungs.append(f"{rungs[-1]}, {style} style")`
+                Style comes before background: swap the last two steps.
+            no_word_style: `{style} style` -> `{style}`
+                The word 'style' is missing, as in '3d style'.
+            one_text: `return rungs` -> `return rungs[-1]`
+                You give one text; a list of four is asked for.
+            """
         ),
     ),
     Exercise(
@@ -297,30 +211,24 @@ EXERCISES = (
         ),
         difficulty=2,
         minutes=8,
-        mistakes=(
-            Mistake(
-                "You also compare each picture with itself. Those distances are 0 and make the "
-                "mean too small.",
-                _spread_with_itself,
-            ),
-            Mistake(
-                "The root is missing: without it this is the mean square, in squared units.",
-                _spread_without_root,
-            ),
-            Mistake(
-                "Differences of both signs cancel. Square them before you take the mean.",
-                _spread_signed,
-            ),
-            Mistake(
-                "You take the mean absolute difference; the root mean square is asked for.",
-                _spread_absolute,
-            ),
-            Mistake("You compare neighbours only; all pairs are asked for.", _spread_neighbours),
-            Mistake(
-                "You measure the distance to the mean picture; the distance of pairs is asked for.",
-                _spread_to_mean,
-            ),
-            Mistake("You add up the pairs; the mean over pairs is asked for.", _spread_sum),
+        mistakes=slips(
+            """
+            with_itself: `combinations(pictures, 2)` -> `product(pictures, repeat=2)`
+                You also compare each picture with itself. Those distances are 0 and make the mean
+                too small.
+            no_root: `.sqrt()` -> ``
+                The root is missing: without it this is the mean square, in squared units.
+            signed: `.square().mean().sqrt()` -> `.mean()`
+                Differences of both signs cancel. Square them before you take the mean.
+            absolute: `.square().mean().sqrt()` -> `.abs().mean()`
+                You take the mean absolute difference; the root mean square is asked for.
+            neighbours: `combinations(pictures, 2)` -> `pairwise(pictures)`
+                You compare neighbours only; all pairs are asked for.
+            to_the_mean: `combinations(pictures, 2)` -> `product(pictures, [pictures.mean(dim=0)])`
+                You measure the distance to the mean picture; the distance of pairs is asked for.
+            sum: `pairs]).mean()` -> `pairs]).sum()`
+                You add up the pairs; the mean over pairs is asked for.
+            """
         ),
         keeps_dtype=False,
     ),
