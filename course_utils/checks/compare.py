@@ -160,7 +160,7 @@ def short(value: Any) -> str:
     """A value in a few words."""
     if isinstance(value, Tensor):
         return describe(value)
-    text = repr(value)
+    text = _shown(value)
     text = text if len(text) <= 60 else text[:57] + "..."
     return text if isinstance(value, str | int | float | bool) else f"{_a(type(value))}: {text}"
 
@@ -178,8 +178,18 @@ def describe(value: Any) -> str:
         return f"[{numbers}{dots}], shape {tuple(value.shape)}"
     if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
         return "; ".join(describe(part) for part in value[:3])
-    text = repr(value)
+    text = _shown(value)
     return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _shown(value: Any) -> str:
+    """Its `repr`, sets in order; an object of a learner's own may fail even at that."""
+    try:
+        if isinstance(value, set | frozenset) and value:
+            return f"{{{', '.join(sorted(map(repr, value)))}}}"
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 def same(a: Any, b: Any, rtol: float, atol: float) -> bool:

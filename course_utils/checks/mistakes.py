@@ -70,9 +70,10 @@ def slips(text: str, **functions: Callable[..., Any]) -> tuple[Mistake, ...]:
         raise ValueError(f"a mistake is `id: edits` and an indented message, not {rest[:60]!r}")
     found = []
     for id, entry in ENTRY.findall(text):
-        edits = []
+        edits: list[tuple[str, str]] = []
         while edit := EDIT.match(entry):
-            edits.append(tuple(part.replace(r"\n", "\n") for part in edit.groups()))
+            find, replacement = (part.replace(r"\n", "\n") for part in edit.groups())
+            edits.append((find, replacement))
             entry = entry[edit.end() :]
         if bool(edits) == (id in functions) or not entry.strip():
             raise ValueError(f"the mistake {id} needs a message and either edits or a function")

@@ -20,10 +20,11 @@ def sources(values: Iterable[Any]) -> Iterator[str]:
     Functions, classes and constants of `course_utils.checks` that they use come after them, each
     once, and what those use in turn.
     """
-    waiting, seen = list(values), set()
+    waiting: list[Any] = list(values)
+    seen: set[Any] = set()
     while waiting:
-        value = waiting.pop(0)
-        if not (inspect.isfunction(value) or inspect.isclass(value)):
+        value: Any = waiting.pop(0)
+        if not callable(value) or not hasattr(value, "__module__"):
             yield repr(value)
         elif value not in seen:
             seen.add(value)
