@@ -17,9 +17,13 @@ import os
 import textwrap
 from typing import Any
 
+from course_utils import lessons
 from course_utils.checks.examine import Verdict, examine
-from course_utils.checks.exercise import Case, Exercise, Mistake, ModuleCase
+from course_utils.checks.exercise import Case, Exercise, ModuleCase
+from course_utils.checks.mistakes import Mistake, slips
 from course_utils.checks.show import Note, show
+from course_utils.lessons import find_lesson
+from course_utils.progress import WORDS, Progress, standing
 
 __all__ = [
     "Case",
@@ -33,6 +37,7 @@ __all__ = [
     "find_exercise",
     "hint",
     "panel",
+    "slips",
     "solution",
     "summary",
 ]
@@ -129,9 +134,22 @@ def panel(lesson: str) -> Note:
     Args:
         lesson: its number, "01".
     """
-    from course_utils.progress import Progress, describe_lesson
-
-    return describe_lesson(lesson, Progress.default())
+    here = standing(find_lesson(lesson), exercises(lesson), Progress.default())
+    number = here.lesson.number
+    if not here.exercises:
+        return Note(f"Lesson {number} has no exercises.")
+    lines = []
+    for exercise in here.exercises:
+        entry = here.entries[exercise.id]
+        tries = f", {entry.tries} tr{'y' if entry.tries == 1 else 'ies'}" if entry.tries else ""
+        about = f"difficulty {exercise.difficulty} of 5, {exercise.minutes} min{tries}"
+        lines.append((exercise.name, f"{WORDS[entry.state]} ({about})"))
+    if here.open:
+        left = f"about {here.minutes_left} minutes left"
+        lines.append(("", f"Next: {here.open[0].name}; {left}."))
+    done = len(here.exercises) - len(here.open)
+    title = f"Your progress in lesson {number}: {done} of {len(here.exercises)} exercises"
+    return Note(title, tuple(lines))
 
 
 def summary(lesson: str) -> Note:
@@ -163,17 +181,13 @@ def summary(lesson: str) -> Note:
     count = len(every) - len(open_ids)
     title = f"Lesson {lesson}: {count} of {len(every)} exercises done, {len(open_ids)} open."
     if not open_ids:
-        from course_utils.lessons import LESSONS
-
-        following = [x for x in LESSONS if x.number > lesson and x.written]
+        following = [x for x in lessons.LESSONS if x.number > lesson and x.written]
         if following:
             lines.append(("", f"Next: {following[0].number} {following[0].title}."))
     return Note(title, tuple(lines), strong=bool(open_ids))
 
 
 def _record(exercise: Exercise, event: str) -> None:
-    from course_utils.progress import Progress
-
     Progress.default().record(exercise.id, event, exercise.fingerprint)
 
 

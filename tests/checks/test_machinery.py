@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import course_utils.checks as checks
 from course_utils import lessons
-from course_utils.checks import Case, Exercise, Mistake, ModuleCase, examine
+from course_utils.checks import Case, Exercise, ModuleCase, examine, slips
 from course_utils.checks.guard import TimeLimit, leash
 
 
@@ -39,7 +39,12 @@ EXERCISE = Exercise(
     hints=("Look at the shapes first.", "Give k another dimension.", "k[:, None] * x"),
     difficulty=1,
     minutes=3,
-    mistakes=(Mistake("You divide where you should multiply.", lambda x, k: x / k[:, None]),),
+    mistakes=slips(
+        """
+        divided: `k[:, None] * x` -> `x / k[:, None]`
+            You divide where you should multiply.
+        """
+    ),
     gradients=("x", "k"),
     keeps_dtype=True,
     seconds=1.0,
