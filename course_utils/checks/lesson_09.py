@@ -15,7 +15,7 @@ from course_utils.checks.exercise import Case, Exercise
 from course_utils.checks.mistakes import slips
 
 if TYPE_CHECKING:
-    from course_utils.pipeline import Vocabulary
+    from course_utils.vocabulary import Vocabulary
 
 # --- ladder --------------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ def _spread_cases(generator: torch.Generator) -> Iterator[Case]:
 @functools.lru_cache(maxsize=1)
 def _vocabulary() -> Vocabulary:
     from course_utils.hub import DEFAULT_MODEL, find_folder
-    from course_utils.pipeline import Vocabulary
+    from course_utils.vocabulary import Vocabulary
 
     found = Vocabulary.load(find_folder(DEFAULT_MODEL))
     assert found is not None, "the bundled weights say which words they know"
