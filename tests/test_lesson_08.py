@@ -21,11 +21,10 @@ from course_utils.checks import find_exercise
 from course_utils.checks.lesson_08 import (
     drop_conditions,
     guide,
-    interval,
     negative_prompt,
-    rescale,
     toy_denoiser,
 )
+from course_utils.checks.lesson_08_limits import interval, rescale
 from course_utils.evaluation import Estimate
 from course_utils.evaluation.sweep import VARIANTS, Point, Sweep, SweepSettings
 from course_utils.guidance import Conditioning

@@ -77,9 +77,11 @@ def _folders(args: argparse.Namespace) -> list[tuple[Path, Path]]:
 
 def _check(args: argparse.Namespace) -> int:
     from course_utils.authoring import check, solution_paths
+    from course_utils.checks.agree import disagreements
 
     folders = _folders(args)
     found = [difference for pair in folders for difference in check(*pair)]
+    found += disagreements(args.solutions)
     for difference in found:
         print(difference, file=sys.stderr)
     if found:
