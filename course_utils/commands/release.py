@@ -28,6 +28,12 @@ def register(subparsers: Any) -> None:
         "--force", action="store_true", help="write over notebooks in which somebody has worked"
     )
     parser.add_argument(
+        "lessons",
+        nargs="*",
+        metavar="LESSON",
+        help="with --execute: run only these, such as 10",
+    )
+    parser.add_argument(
         "--solutions", type=Path, default=ROOT / "solutions", help="default: solutions/"
     )
     parser.add_argument(
@@ -59,6 +65,9 @@ def _release(args: argparse.Namespace) -> int:
     for solutions, notebooks in _folders(args):
         if args.execute:
             for path in solution_paths(solutions):
+                is_asked = solutions == args.solutions and path.name[:2] in args.lessons
+                if args.lessons and not is_asked:
+                    continue
                 print(f"running {shown(path)}", flush=True)
                 execute(path)
         for path, written in release(solutions, notebooks, args.force).items():

@@ -736,7 +736,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("03.Attention", LooksOnlyBack, "has other values than expected"),
     ("03.Attention", KeysNotTurned, "`return self.join((q @ k)"),
     ("03.Attention", QueryFromTheContext, "self_only"),
-    ("03.Attention", WithBiases, "to_q.bias"),
+    ("03.Attention", WithBiases, "it has to_q.bias"),
     ("03.Attention", CallsTheList, "call self.to_out[0]"),
     ("03.unet_forward", skip_of_conv_in_forgotten, "no_first_skip"),
     ("03.unet_forward", oldest_first, "oldest_first"),

@@ -74,7 +74,7 @@ def test_right_answer_is_accepted(id: str, answer: Any) -> None:
 def test_known_mistakes_are_told_apart(exercise: Exercise) -> None:
     for mistake in exercise.mistakes:
         verdict = examine(exercise, mistake.made_in(exercise.reference), seed=0)
-        assert verdict.state == "wrong" and verdict.mistake == mistake.id, verdict
+        assert verdict.state == "wrong" and verdict.message == mistake.message, verdict
         assert not verdict.got.startswith("NameError"), "an edit uses what its module lacks"
 
 
