@@ -33,7 +33,6 @@ from course_utils.checks.exercise import Case, Exercise
 from course_utils.checks.mistakes import slips
 '''
 CHECKS = '''
-
 # --- @NUMBER@.@EXERCISE@ ---
 
 
@@ -190,10 +189,10 @@ def files(args: argparse.Namespace) -> dict[Path, str]:
     for name in names:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise ValueError(f"exercise is {name!r}; expected a function's name, such as keep_mask")
-    constants = ", ".join(name.upper() for name in names)
+    constants = ", ".join(name.upper() for name in names) + "," * (len(names) == 1)
     each = [{"EXERCISE": name, "CONSTANT": name.upper()} for name in names]
-    checks = CHECKS_HEAD + "".join(_filled(CHECKS, lesson, **one) for one in each)
-    checks += f"\n\nEXERCISES = ({constants},)\n"
+    checks = CHECKS_HEAD + "\n".join(_filled(CHECKS, lesson, **one) for one in each)
+    checks += f"\n\nEXERCISES = ({constants})\n"
     answers = ANSWERS_HEAD + "".join(_filled(WRONG, lesson, **one) for one in each)
     answers += "]\nRIGHT: list[tuple[str, Any]] = [\n"
     answers += "".join(_filled(RIGHT, lesson, **one) for one in each) + "]\n"
