@@ -10,6 +10,9 @@ import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
+from course_utils.authoring import learner_version, read, shown, to_bytes
+from course_utils.files import write_atomically
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -131,9 +134,6 @@ def reset_notebook(solution: Path, target: Path) -> Path | None:
         ValueError: there is no solution to make it from.
         OSError: no space, no permission; the old notebook is still in its place.
     """
-    from course_utils.authoring import learner_version, read, shown, to_bytes
-    from course_utils.files import write_atomically
-
     if not solution.exists():
         raise ValueError(
             f"{target.stem} can't be reset: {shown(solution)} is missing. "

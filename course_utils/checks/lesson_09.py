@@ -6,16 +6,16 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from course_utils.checks.exercise import Case, Exercise
 from course_utils.checks.mistakes import slips
-
-if TYPE_CHECKING:
-    from course_utils.vocabulary import Vocabulary
+from course_utils.data.captions import BACKGROUND_WORDS, STYLE_WORDS
+from course_utils.hub import DEFAULT_MODEL, find_folder
+from course_utils.vocabulary import Vocabulary
 
 # --- ladder --------------------------------------------------------------------------------------
 
@@ -77,9 +77,6 @@ def _spread_cases(generator: torch.Generator) -> Iterator[Case]:
 
 @functools.lru_cache(maxsize=1)
 def _vocabulary() -> Vocabulary:
-    from course_utils.hub import DEFAULT_MODEL, find_folder
-    from course_utils.vocabulary import Vocabulary
-
     found = Vocabulary.load(find_folder(DEFAULT_MODEL))
     assert found is not None, "the bundled weights say which words they know"
     return found
@@ -100,8 +97,6 @@ def _text_problem(name: str, value: Any) -> str | None:
 
 def prompt_problem(value: Any) -> str | None:
     """What a detailed prompt for a cat still lacks; None if nothing."""
-    from course_utils.data.captions import BACKGROUND_WORDS, STYLE_WORDS
-
     problem = _text_problem("my_prompt", value)
     if problem:
         return problem
@@ -117,8 +112,6 @@ def prompt_problem(value: Any) -> str | None:
 
 def negative_problem(value: Any) -> str | None:
     """What is wrong with a negative prompt against green backgrounds; None if nothing."""
-    from course_utils.data.captions import BACKGROUND_WORDS, STYLE_WORDS
-
     words = set(re.findall(r"\w+", str(value).lower()))
     if words & {"no", "not", "without"}:
         return (
