@@ -17,11 +17,13 @@ from course_utils.authoring import check_cells, learner_version, read
 from course_utils.checks import exercises
 from course_utils.checks.lesson_01 import (
     add_noise,
+    forward_step,
+    snr,
+)
+from course_utils.checks.lesson_01_tables import (
     betas_from_alpha_bar,
     cosine_alpha_bar,
-    forward_step,
     linear_betas,
-    snr,
 )
 from course_utils.lessons import find_lesson
 from course_utils.plots import Curve, forward

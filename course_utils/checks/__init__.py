@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import sys
 import textwrap
 from typing import Any
 
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 EXPECT = "COURSE_EXPECT"  # "solved" or "open": then `summary` fails where it is otherwise
+MISSING = object()  # no answer was handed in
 _session: dict[str, str] = {}  # exercise -> "done", "wrong", "open" or "shown", in this process
 _hints: dict[str, int] = {}  # exercise -> hints given in this process
 
@@ -79,27 +81,38 @@ def find_exercise(id: str) -> Exercise:
     raise ValueError(f"exercise is {id!r}; expected one of {names}")
 
 
-def check(id: str, answer: Any) -> Any:
+def check(id: str, answer: Any = MISSING) -> Any:
     """Check an answer, show what was found, and hand back what the lesson goes on with.
 
     Args:
         id: of the exercise, "01.add_noise".
-        answer: your function, class or value.
+        answer: your function, class or value; what has the exercise's name where `check` is called,
+            if it is left out. Where nothing has, because its cell did not run, that is said.
 
     Returns:
-        `answer` if it is right, otherwise the course's own.
+        `answer` if it is right and the page can go on with it, otherwise the course's own.
 
     Raises:
         ValueError: there is no such exercise.
     """
     exercise = find_exercise(id)
-    verdict = examine(exercise, answer)
+    if answer is MISSING:
+        answer = sys._getframe(1).f_globals.get(exercise.name, MISSING)
+    if answer is MISSING:
+        verdict = Verdict(
+            id,
+            "open",
+            f"There is no {exercise.name} yet. Run the cell that holds it; if that shows an error, "
+            "such as a SyntaxError, mend it first.",
+        )
+    else:
+        verdict = examine(exercise, answer)
     passed = verdict.state == "passed"
-    shown = _session.get(id) == "shown"
-    _session[id] = ("shown" if shown else "done") if passed else verdict.state
+    if _session.get(id) not in ("done", "shown"):  # a later slip takes nothing away
+        _session[id] = "done" if passed else verdict.state
     _record(exercise, verdict.state)
     show(_note(exercise, verdict))
-    return answer if passed else exercise.reference
+    return answer if passed and verdict.goes_on else exercise.reference
 
 
 def hint(id: str) -> None:
@@ -204,7 +217,8 @@ def _note(exercise: Exercise, verdict: Verdict) -> Note:
         if text:
             lines.append((label, text))
     if verdict.state == "passed":
-        return Note(f"{name}: right. The lesson goes on with yours.", tuple(lines))
+        whose = "yours" if verdict.goes_on else "the course's own"
+        return Note(f"{name}: right. The lesson goes on with {whose}.", tuple(lines))
     kind = "answer" if exercise.is_value else "own"
     lines.append(
         (

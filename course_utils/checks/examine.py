@@ -13,7 +13,7 @@ from torch import Tensor
 
 from course_utils.checks.compare import describe, difference, same
 from course_utils.checks.exercise import Case, Exercise
-from course_utils.checks.explain import Failure, explain, one_line, where_in
+from course_utils.checks.explain import Failure, case_words, explain, one_line, where_in
 from course_utils.checks.guard import Printed, TimeLimit, leash
 from course_utils.checks.trial import Outcome, Trial, blank_in, call, gradients_of, trial_of
 
@@ -32,6 +32,8 @@ class Verdict:
         expected, got: of that case, in words.
         printed: what the code printed, its beginning.
         mistake: the id of the known mistake that was recognised; "" if none was.
+        goes_on: the page can go on with the answer. One that is right and too slow, or not exact
+            enough for what comes later, is passed, and the page goes on with the course's own.
     """
 
     exercise: str
@@ -42,6 +44,7 @@ class Verdict:
     got: str = ""
     printed: str = ""
     mistake: str = ""
+    goes_on: bool = True
 
 
 def examine(exercise: Exercise, candidate: Any, seed: int | None = None) -> Verdict:
@@ -78,6 +81,8 @@ def examine(exercise: Exercise, candidate: Any, seed: int | None = None) -> Verd
     try:
         with leash(exercise.seconds) as printed:
             verdict = _examine_calls(trial, candidate)
+        if verdict.state == "passed" and exercise.page is not None:
+            verdict = _at_page_size(exercise, candidate, verdict)
     except TimeLimit:
         took = time.monotonic() - started
         verdict = Verdict(
@@ -110,6 +115,24 @@ def _examine_value(exercise: Exercise, candidate: Any) -> Verdict:
     if problem:
         return Verdict(exercise.id, "wrong", problem, got=describe(candidate))
     return Verdict(exercise.id, "passed", "Done.")
+
+
+def _at_page_size(exercise: Exercise, candidate: Any, verdict: Verdict) -> Verdict:
+    """Try a right answer on as much as the page will give it."""
+    assert exercise.page is not None
+    case = exercise.page(torch.Generator().manual_seed(0))
+    call(exercise, exercise.reference, case)  # what torch loads for it, it loads here
+    try:
+        with leash(exercise.page_seconds):
+            call(exercise, candidate, case)
+    except TimeLimit:
+        remark = (
+            f"It is right, but too slow for this page: {case_words(exercise, case)} takes it over "
+            f"{exercise.page_seconds:g} seconds, and the page needs far more than that. Loops over "
+            "single numbers are slow in Python; let torch work on whole tensors."
+        )
+        return replace(verdict, message=remark, goes_on=False)
+    return verdict
 
 
 def _unreadable(error: BaseException) -> str:
@@ -146,8 +169,18 @@ def _examine_calls(trial: Trial, candidate: Any) -> Verdict:
     problem = next(_property_problems(trial, candidate), None)
     if problem:
         return Verdict(exercise.id, "wrong", problem)
-    count = f"{len(trial.cases)} cases"
-    return Verdict(exercise.id, "passed", f"It agrees with the course's own in {count}.")
+    remark = exercise.remark(candidate) if exercise.remark else None
+    if remark:
+        return Verdict(exercise.id, "passed", remark, goes_on=False)
+    message = f"It agrees with the course's own in {len(trial.cases)} cases."
+    if exercise.keeps_device and not _keeps_device(exercise, candidate, trial.cases[0]):
+        message += (
+            " One remark: on a GPU it would fail, because a tensor that is made inside stays on "
+            "the CPU. Make it with `device=...` of an argument, or with `torch.zeros_like` and its "
+            "kin."
+        )
+        return Verdict(exercise.id, "passed", message, goes_on=not torch.cuda.is_available())
+    return Verdict(exercise.id, "passed", message)
 
 
 def _problem(exercise: Exercise, case: Case, expected: Any, outcome: Outcome) -> str | None:
@@ -176,8 +209,6 @@ def _property_problems(trial: Trial, candidate: Any) -> Iterator[str]:
     exercise = trial.exercise
     if exercise.gradients:
         yield from _gradient_problems(trial, candidate)
-    if exercise.keeps_device:
-        yield from _device_problems(exercise, candidate, trial.cases[0])
     if exercise.extra is not None:
         try:
             problem = exercise.extra(candidate)
@@ -216,21 +247,12 @@ def _gradient_problems(trial: Trial, candidate: Any) -> Iterator[str]:
             yield f"The values are right, but the gradient for {name} is not the expected one."
 
 
-def _device_problems(exercise: Exercise, candidate: Any, case: Case) -> Iterator[str]:
-    advice = (
-        "The values are right, but on a GPU it would fail: a tensor that is made inside stays on "
-        "the CPU. Make it with `device=...` of an argument, or with `torch.zeros_like` and its kin."
-    )
-    try:
-        value = exercise.run(candidate, _moved(case))
-    except (KeyboardInterrupt, TimeLimit):
-        raise
-    except BaseException:
-        yield advice
-        return
-    parts = [value] if isinstance(value, Tensor) else value
-    if any(isinstance(part, Tensor) and part.device.type != other_device() for part in parts):
-        yield advice
+def _keeps_device(exercise: Exercise, candidate: Any, case: Case) -> bool:
+    """Whether it works on another device, and its results are there."""
+    outcome = call(exercise, candidate, _moved(case))
+    parts = [outcome.value] if isinstance(outcome.value, Tensor) else outcome.value or ()
+    there = [part.device.type == other_device() for part in parts if isinstance(part, Tensor)]
+    return outcome.error is None and all(there)
 
 
 def other_device() -> str:

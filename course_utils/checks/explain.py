@@ -121,7 +121,8 @@ def _explain_error(exercise: Exercise, error: BaseException, case: Case) -> str:
             return own
     text, kind = one_line(error), type(error).__name__
     if isinstance(error, StateMismatch):
-        return f"{text[:1].upper()}{text[1:]}. Use the names of the docstring, so that weights fit."
+        advice = "Use the names" if "names" in text else "Take the sizes"
+        return f"{text[:1].upper()}{text[1:]}. {advice} of the docstring, so that weights fit."
     place = _line_of(error)
     where = where_in(error)
     if isinstance(error, SystemExit):
@@ -144,7 +145,9 @@ def _explain_error(exercise: Exercise, error: BaseException, case: Case) -> str:
 def _tip(exercise: Exercise, failure: Failure) -> str | None:
     """Advice for a result of a wrong shape."""
     want, have = failure.expected, failure.outcome.value
-    if not (isinstance(want, Tensor) and isinstance(have, Tensor)) or want.shape == have.shape:
+    if not (isinstance(want, Tensor) and isinstance(have, Tensor)):
+        return None
+    if want.numel() == have.numel():  # its shape, or only the order of its numbers
         return None
     return _broadcast_tip(exercise, failure.case).strip() or None
 

@@ -136,6 +136,28 @@ def _optimal_cases(generator: torch.Generator) -> Iterator[Case]:
     yield Case((x_t, torch.zeros(3), data), label="pure noise, alpha_bar_t = 0")
 
 
+def _optimal_page(generator: torch.Generator) -> Case:
+    x_t, data = torch.randn(500, 2, generator=generator), torch.randn(64, 2, generator=generator)
+    return Case((x_t, _alpha_bars(500, generator), data), label="500 noisy points, 64 data points")
+
+
+def _loss_extra(candidate: Callable[..., Any]) -> str | None:
+    calls = []
+
+    def denoiser(x_t: Tensor, t: Tensor, cond: Any) -> Tensor:
+        calls.append(t)
+        return 0.5 * x_t
+
+    x0, epsilon = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(0))
+    candidate(denoiser, x0, epsilon, torch.tensor([1, 2, 3]), torch.linspace(0.9, 0.1, 5))
+    if len(calls) == 1:
+        return None
+    return (
+        f"The loss is right, but the denoiser is called {len(calls)} times. It is the expensive "
+        "part of training: call it once, and give its output a name."
+    )
+
+
 EXERCISES = (
     Exercise(
         "02.x0_from_epsilon",
@@ -185,6 +207,9 @@ EXERCISES = (
                 -> `x_t / a.sqrt() - (1 - a).sqrt() * epsilon`
                 Only x_t is divided by sqrt(alpha_bar_t). The division is for the whole difference,
                 x_t minus the noise.
+            divides_by_the_noise: `/ a.sqrt()` -> `/ (1 - a).sqrt()`
+                You divide by sqrt(1 - alpha_bar_t), the weight of the noise. What is left is x0
+                times its own weight, sqrt(alpha_bar_t).
             """
         ),
         gradients=("x_t", "epsilon"),
@@ -333,6 +358,7 @@ EXERCISES = (
             """
         ),
         on_error=_told,
+        extra=_loss_extra,
         gradients=("x0", "epsilon"),
     ),
     Exercise(
@@ -404,5 +430,6 @@ EXERCISES = (
             """
         ),
         keeps_dtype=True,
+        page=_optimal_page,
     ),
 )

@@ -90,6 +90,10 @@ TIMESTEP_EMBEDDING = Exercise(
             lengths reach from 6 to 60000 timesteps.
         all_cosines: `angles.sin()` -> `angles.cos()`
             All numbers are cosines. The second half holds the sines of the same angles.
+        only_the_logarithm:
+            `torch.exp(-math.log(10_000) * i / half)` -> `math.exp(-math.log(10_000)) * i / half`
+            Only the logarithm stands in the exponential: the whole exponent does, exp(-log(10000) *
+            i / half).
         """
     ),
     on_error=_embedding_error,
@@ -232,6 +236,8 @@ UNET_FORWARD = Exercise(
             conv_norm_out is missing at the end: conv_norm_out, SiLU, conv_out.
         no_last_norm_nor_silu: `F.silu(unet.conv_norm_out(x))` -> `x`
             conv_norm_out and SiLU are missing at the end: conv_norm_out, SiLU, conv_out.
+        last_relu: `F.silu(unet.conv_norm_out(x))` -> `F.relu(unet.conv_norm_out(x))`
+            The activation at the end is ReLU; expected SiLU, F.silu.
         """
     ),
     on_error=_forward_error,
@@ -284,7 +290,8 @@ def _two_steps(candidate: Callable[..., Any], case: Case) -> dict[str, Any]:
     """Two steps, so that gradients which pile up show."""
     unet, schedule, *rest = case.args
     optimizer = torch.optim.SGD(unet.parameters(), lr=0.05)
-    with torch.enable_grad():
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # noise of one's own is recognised
         losses = [candidate(unet, optimizer, schedule, *rest) for _ in range(2)]
     weights = torch.cat([p.detach().flatten() for p in unet.parameters()])
     return {"first loss": losses[0], "second loss": losses[1], "weights": weights}
@@ -344,6 +351,9 @@ TRAINING_STEP = Exercise(
             The loss is the mean absolute error; expected the mean squared error, F.mse_loss.
         opposite_target: `target = training` -> `target = -training`
             The target has the opposite sign.
+        own_noise: `add_noise(x0, epsilon, t)` -> `add_noise(x0, torch.randn_like(x0), t)`
+            x_t is made with noise of its own. Use the epsilon that is handed in: the target is
+            computed from it.
         """
     ),
     call=_two_steps,

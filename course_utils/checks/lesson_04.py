@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from course_utils.checks.exercise import Case, Exercise
+from course_utils.checks.exercise import Case, Exercise, call_seeded
 from course_utils.checks.mistakes import slips
 
 # --- timesteps -----------------------------------------------------------------------------------
@@ -42,6 +42,7 @@ TIMESTEPS = Exercise(
     ),
     difficulty=1,
     minutes=5,
+    keeps_dtype=True,
     mistakes=slips(
         """
         rising: `(i * (T // num_steps)).flip(0)` -> `i * (T // num_steps)`
@@ -172,9 +173,13 @@ DDPM = Exercise(
             `(1 - alpha_bar_next) / (1 - alpha_bar_t) * x` -> `(1 - alpha_bar_next) * x`
             `(1 - alpha_bar_next) / (1 - alpha_bar_t) * beta` -> `(1 - alpha_bar_next) * beta`
             The division by 1 - alpha_bar_t is missing, in both weights and in the variance.
+        own_noise: `* noise` -> `* torch.randn_like(x)`
+            It draws noise of its own. Use the noise that is handed in, so that whoever calls
+            decides about the seed.
         """
     ),
     on_error=_without_noise,
+    call=call_seeded,
     keeps_dtype=True,
 )
 
@@ -203,7 +208,7 @@ def _ddim_cases(generator: torch.Generator) -> Iterator[Case]:
         alpha_bar_t, alpha_bar_next = _levels(generator, 2)
         eta = 0.2 + 0.7 * float(torch.rand((), generator=generator))
         yield Case((x0, epsilon, alpha_bar_t, alpha_bar_next))
-        yield Case((x0, epsilon, alpha_bar_t, alpha_bar_next, eta, noise))
+        yield Case((x0, epsilon, alpha_bar_t, alpha_bar_next), {"eta": eta, "noise": noise})
     words = "the last step: alpha_bar_next = 1"
     yield Case((x0, epsilon, alpha_bar_t, torch.ones(())), label=words)
     words = "a step from pure noise: alpha_bar_t = 0"
@@ -264,9 +269,19 @@ DDIM = Exercise(
             `(1 - alpha_bar_next) / (1 - alpha_bar_t)` -> `(1 - alpha_bar_t) / (1 - alpha_bar_next)`
             The first fraction in sigma is upside down: 1 - alpha_bar_next belongs above, 1 -
             alpha_bar_t below.
+        eta_ignored: `eta * variance.sqrt()` -> `variance.sqrt()`
+            eta is not used: it stands before the root of sigma. With eta = 0 there is no fresh
+            noise, and all of 1 - alpha_bar_next is left for the guessed one.
+        old_signal: `alpha_bar_next.sqrt() * x0` -> `alpha_bar_t.sqrt() * x0`
+            The guess of the picture gets the root of alpha_bar_t, which is the level before the
+            step. After it the share of the picture is alpha_bar_next.
+        own_noise: `* noise` -> `* torch.randn_like(x0)`
+            It draws noise of its own. Use the noise that is handed in, so that whoever calls
+            decides about the seed.
         """
     ),
     on_error=_without_noise,
+    call=call_seeded,
     keeps_dtype=True,
 )
 
@@ -377,6 +392,12 @@ DPM = Exercise(
         plus: `x - alpha_next` -> `x + alpha_next`
             The weight of D has the wrong sign. exp(-h) - 1 is below 0, and a minus stands before
             it.
+        D_swapped: `x0 + (x0 - x0_before) / (2 * r)` -> `x0_before + (x0_before - x0) / (2 * r)`
+            In D the two guesses have changed places: it starts at x0, the newest one.
+        alpha_without_root:
+            `(1 + sigma**2) ** -0.5, (1 + sigma_next**2) ** -0.5`
+            -> `1 / (1 + sigma**2), 1 / (1 + sigma_next**2)`
+            alpha lacks its root: 1 / (1 + sigma**2) is alpha-bar, and alpha is the root of it.
         """
     ),
     on_error=_truth_of_tensor,

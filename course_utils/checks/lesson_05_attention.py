@@ -28,6 +28,11 @@ def _attention_cases(generator: torch.Generator) -> Iterator[Case]:
         yield Case((q, k, v), label=f"q, k and v of shape {shape}: B, heads, L, d")
 
 
+def _attention_page(generator: torch.Generator) -> Case:
+    q, k, v = torch.randn(3, 32, 4, 20, 16, generator=generator)
+    return Case((q, k, v), label="a batch of 32 texts of 20 tokens, 4 heads")
+
+
 CAUSAL_ATTENTION = Exercise(
     "05.causal_attention",
     causal_attention,
@@ -69,9 +74,17 @@ CAUSAL_ATTENTION = Exercise(
         over_queries: `dim=-1` -> `dim=-2`
             The softmax runs over the queries. Each query shares out its attention among the keys,
             so it runs over the last dimension, dim=-1.
+        zero_times_infinity:
+            `scores.masked_fill(later, -torch.inf)` -> `scores + later * -torch.inf`
+            It holds NaN: where the mask is 0, 0 times minus infinity is not a number. Choose with
+            masked_fill or torch.where, and multiply nothing by infinity.
+        one_ahead: `triu(1)` -> `triu(2)`
+            Each token also looks at the one that comes right after it. The diagonal stays open, and
+            nothing above it: `triu(1)`.
         """
     ),
     gradients=("q", "k", "v"),
+    page=_attention_page,
     keeps_dtype=True,
     keeps_device=True,
 )
@@ -193,6 +206,11 @@ CAUSAL_BLOCK = Exercise(
             heads: first .unflatten(-1, (self.heads, -1)), then .transpose(1, 2).
         no_out_proj: `self.self_attn["out_proj"](heard)` -> `heard`
             out_proj is not used: it mixes what the heads have heard.
+        relu: `h * torch.sigmoid(1.702 * h)` -> `nn.functional.relu(h)`
+            The bend is ReLU; CLIP's is h * sigmoid(1.702 * h).
+        added_to_the_normed: `x = x + self.self_attn` -> `x = h + self.self_attn`
+            What attention gives is added to the normalised copy. It is added to the stream x
+            itself.
         """
     ),
     on_error=_block_error,
@@ -319,6 +337,11 @@ CROSS_ATTENTION = Exercise(
         adds_x: `return self` -> `return x + self`
             x is added to the result. That is done by the transformer block around this module (x =
             x + attn2(...)), so it would be added twice.
+        split_by_reshape:
+            `y.unflatten(-1, (self.heads, -1)).transpose(1, 2)`
+            -> `y.reshape(len(y), self.heads, y.shape[1], -1)`
+            The heads are split by a reshape alone, which mixes up positions and channels: first
+            .unflatten(-1, (self.heads, -1)), then .transpose(1, 2).
         """
     ),
     on_error=_cross_error,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_utils.checks.exercise import Case, Exercise
+from course_utils.checks.exercise import Case, Exercise, call_seeded
 from course_utils.checks.mistakes import slips
 
 Shape = tuple[int, int, int]
@@ -26,12 +25,6 @@ def _reparameterise_cases(generator: torch.Generator) -> Iterator[Case]:
     for shape in ((2, 4, 1, 1), (3, 4, 8, 8), (5, 2)):
         mean, log_var, epsilon = torch.randn(3, *shape, generator=generator)
         yield Case((mean, log_var - 1, epsilon))
-
-
-def _seeded(candidate: Any, case: Case) -> Any:
-    """Whoever draws noise of their own draws the same as the mistake that does so."""
-    torch.manual_seed(0)
-    return candidate(*case.args, **case.kwargs)
 
 
 # --- kl_divergence -------------------------------------------------------------------------------
@@ -173,9 +166,11 @@ EXERCISES = (
             noise_subtracted: `mean + ` -> `mean - `
                 The noise is taken off where it belongs added. Both have the same distribution, but
                 with this epsilon the formula gives other numbers.
+            exponent_sign: `(log_var / 2).exp()` -> `(-log_var / 2).exp()`
+                The sign in the exponential is wrong: this is 1 / sigma. sigma is exp(log_var / 2).
             """
         ),
-        call=_seeded,
+        call=call_seeded,
         gradients=("mean", "log_var"),
         keeps_dtype=True,
         keeps_device=True,
@@ -224,6 +219,8 @@ EXERCISES = (
             bits: ` / 2` -> ` / 2 / torch.tensor(2.0).log()`
                 The result is in bits: something divides by log 2. Here nats are asked for, the unit
                 that natural logarithms give.
+            exponent_sign: `log_var.exp()` -> `(-log_var).exp()`
+                The sign in the exponential is wrong: this is 1 / sigma^2. sigma^2 is exp(log_var).
             """
         ),
         gradients=("mean", "log_var"),

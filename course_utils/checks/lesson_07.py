@@ -212,6 +212,9 @@ DRAW_MISTAKES = slips(
         `schedule.prediction_type` -> `"v_prediction"`
         It is right where the network predicts v, and wrong where it predicts epsilon.
         schedule.prediction_type says which; to_x0 and to_epsilon take it as their last argument.
+    last_step_missing: `.tolist()` -> `.tolist()[:-1]`
+        The last timestep of the list is left out, so some noise stays in the picture. Each of the
+        num_steps timesteps gets its look.
     """
 )
 """What each mistake of `broken_draw` is called, and what is said to whoever makes it."""

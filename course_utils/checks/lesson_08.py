@@ -99,9 +99,13 @@ def _share(found: Tensor, p: float) -> str:
 
 
 def _together(found: Tensor, p: float) -> str:
-    """Whether the pictures of a batch are always treated alike, where chance would not do it."""
-    alike = bool((found == found[:, :1]).all())
-    return "all alike" if alike and 0 < p < 1 else "each for itself"
+    """Whether the pictures of a batch hang together, where chance would not do it."""
+    if p in (0, 1):
+        return "each for itself"
+    if bool((found == found[:, :1]).all()):
+        return "all alike"
+    counts = found.sum(dim=1)  # of each turn
+    return "a fixed number" if bool((counts == counts[0]).all()) else "each for itself"
 
 
 # --- negative_prompt -----------------------------------------------------------------------------
@@ -142,6 +146,23 @@ def _negative_cases(generator: torch.Generator) -> Iterator[Case]:
         text, negative = 3 * torch.randn(2, shape[0], 5, 6, generator=generator)
         words = f"a batch of {shape[0]}, x_t of shape {tuple(shape)}, guidance_scale = {scale}"
         yield Case((toy_denoiser, x_t, t, text, negative, scale), label=words)
+
+
+def _negative_extra(candidate: Callable[..., Any]) -> str | None:
+    calls = []
+
+    def denoiser(x_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        calls.append(len(x_t))
+        return toy_denoiser(x_t, t, states)
+
+    case = next(_negative_cases(torch.Generator().manual_seed(0)))
+    candidate(denoiser, *case.args[1:])
+    if len(calls) == 1:
+        return None
+    return (
+        f"The answer is right, but the denoiser is called {len(calls)} times. Ask once, with a "
+        "batch of twice the size: torch.cat doubles x_t, t and the states."
+    )
 
 
 def _negative_error(error: Exception, case: Case) -> str | None:
@@ -288,6 +309,17 @@ EXERCISES = (
             zeros: `empty_state.to(text_states.dtype)` -> `torch.zeros_like(text_states)`
                 Some states are neither their own nor the empty prompt's: zeros, or numbers that
                 were scaled as nn.Dropout does. Zeros are no prompt; put empty_state there.
+            fixed_count:
+                `torch.rand(len(text_states), generator=generator) < p`
+                -> `torch.randperm(8, generator=generator) < round(8 * p)`
+                The same number of pictures loses its words in every batch. Toss a coin for each
+                picture, torch.rand(B, generator=generator) < p, so that small batches work too.
+            fixed_count_rounded_down:
+                `torch.rand(len(text_states), generator=generator) < p`
+                -> `torch.randperm(8, generator=generator) < int(8 * p)`
+                The same number of pictures loses its words in every batch, and with p = 0.1 and a
+                batch of 4 that number is 0. Toss a coin for each picture:
+                torch.rand(B, generator=generator) < p.
             """
         ),
     ),
@@ -305,6 +337,7 @@ EXERCISES = (
         difficulty=3,
         minutes=8,
         on_error=_negative_error,
+        extra=_negative_extra,
         mistakes=slips(
             """
             swapped: `[negative_states, text_states]` -> `[text_states, negative_states]`

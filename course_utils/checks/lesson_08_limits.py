@@ -19,7 +19,7 @@ def rescale(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
 
 
 def _rescale_cases(generator: torch.Generator) -> Iterator[Case]:
-    shapes = ((2, 1, 2, 2), (3, 4, 8, 8), (4, 4, 4, 4), (5, 6))
+    shapes = ((2, 1, 2, 2), (3, 4, 8, 8), (4, 4, 4, 4), (5, 2, 3, 3))
     for shape, phi in zip((*shapes, shapes[1]), (0.7, 1.0, 0.5, 0.7, 0.0), strict=True):
         cond, uncond = torch.randn(2, *shape, generator=generator)
         size = 0.5 + torch.rand(shape[0], generator=generator)  # pictures of unequal contrast

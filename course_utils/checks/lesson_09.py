@@ -52,9 +52,10 @@ def _unknown_cases(generator: torch.Generator) -> Iterator[Case]:
         "a cat face, 3d style, on a blue background",
         "A zebra, a zebra and a Red apple.",
         "masterpiece, best quality, a cat face; masterpiece",
+        "an app on the back of a cat",
         "",
     ]
-    for i in torch.randperm(5, generator=generator).tolist():
+    for i in torch.randperm(6, generator=generator).tolist():
         yield Case((prompts[i], set(known)))
 
 
@@ -100,13 +101,19 @@ def prompt_problem(value: Any) -> str | None:
     problem = _text_problem("my_prompt", value)
     if problem:
         return problem
-    words = set(re.findall(r"\w+", value.lower()))
-    if not words & {"cat", "kitty"}:
+    words = re.findall(r"\w+", value.lower())
+    if not {"cat", "kitty"} & set(words):
         return "It does not name the cat. Say what to draw first."
-    if not words & {ways[-1] for ways in STYLE_WORDS.values()}:
+    styles = {ways[-1] for ways in STYLE_WORDS.values()} & set(words)
+    if not styles:
         return f"It names no style. The artists are {', '.join(STYLE_WORDS)}."
-    if not words & {way for ways in BACKGROUND_WORDS.values() for way in ways}:
+    if len(styles) > 1:
+        return f"It names {len(styles)} styles, {' and '.join(sorted(styles))}. A picture has one."
+    colours = {way for ways in BACKGROUND_WORDS.values() for way in ways} & set(words)
+    if not colours:
         return f"It says nothing of the background. The colours are {', '.join(BACKGROUND_WORDS)}."
+    if len(colours) > 1:
+        return f"It names {len(colours)} colours, {' and '.join(sorted(colours))}. Choose one."
     return None
 
 
@@ -124,7 +131,8 @@ def negative_problem(value: Any) -> str | None:
     if "green" not in words:
         return "The task is to get away from green backgrounds. Which words do their captions hold?"
     others = {way for ways in BACKGROUND_WORDS.values() for way in ways} - {"green"}
-    if words & (others | {ways[-1] for ways in STYLE_WORDS.values()}):
+    asked_for = {"cat", "rocket", "panda", "pizza", "frog"}  # what the page draws
+    if words & (others | asked_for | {ways[-1] for ways in STYLE_WORDS.values()}):
         return "It also names something that you do want to see; that would be pushed away too."
     return None
 
@@ -157,6 +165,9 @@ EXERCISES = (
                 You list the words that the model knows; the others are asked for.
             sorted: `dict.fromkeys(words)` -> `sorted(set(words))`
                 The words are right, but sorted; they should keep the order of the prompt.
+            parts_of_words: `not in vocabulary` -> `not in " ".join(vocabulary)`
+                You look for the word inside of a text, where 'app' stands in 'apple'. Ask the set
+                itself: `word not in vocabulary` compares whole words.
             """
         ),
     ),

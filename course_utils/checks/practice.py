@@ -63,6 +63,8 @@ class WatchedDenoiser:
         alpha, sigma = roots(self.alpha_bar[self.t], self.x0)
         before, before_sigma = roots(self.alpha_bar[self.t - 1], self.x0)
         x0, epsilon = self.x0, self.epsilon
+        page = NoiseSchedule.cosine().alpha_bar
+        other, other_sigma = roots(page[self.t], self.x0)
         known = {
             "": alpha * x0 + sigma * epsilon,
             "The denoiser gets the clean picture x0. It must see the noisy one, x_t.": x0,
@@ -76,6 +78,8 @@ class WatchedDenoiser:
             "sqrt(1 - alpha_bar_t) for epsilon.": x0 + epsilon,
             "x_t has the noise of timestep t - 1: the table counts from 0, so alpha_bar[t] is "
             "right as it stands.": before * x0 + before_sigma * epsilon,
+            "x_t is mixed with the page's own schedule. Use the table that is handed in, "
+            "alpha_bar[t]: whoever calls decides about it.": other * x0 + other_sigma * epsilon,
         }
         for message, value in known.items():
             if torch.allclose(x_t.to(value.dtype), value, rtol=1e-3, atol=1e-3):
