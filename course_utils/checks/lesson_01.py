@@ -113,8 +113,8 @@ ADD_NOISE = Exercise(
         "table with the whole tensor t.",
         "alpha_bar[t] has shape (B,). Give it dimensions of size 1, (B, 1, 1, 1), so that each "
         "number meets its own picture. Then take the two square roots.",
-        "a = alpha_bar[t].view(-1, 1, 1, 1), or with as many ones as x0 has further dimensions; "
-        "then a.sqrt() * x0 + (1 - a).sqrt() * epsilon.",
+        "a = alpha_bar[t].view(-1, *[1] * (x0.ndim - 1)), one number for each picture; "
+        "then a.sqrt() * x0 + ... * epsilon.",
     ),
     difficulty=2,
     minutes=10,
@@ -210,7 +210,7 @@ SNR = Exercise(
     hints=(
         "SNR is a ratio of two variances: that of the picture in x_t over that of the noise.",
         "alpha_bar_t is the picture's share, and the shares add up to 1.",
-        "alpha_bar divided by (1 - alpha_bar), entry by entry.",
+        "alpha_bar / (...): the picture's share over the noise's share.",
     ),
     difficulty=1,
     minutes=3,

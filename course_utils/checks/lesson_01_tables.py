@@ -31,7 +31,8 @@ LINEAR_BETAS = Exercise(
     hints=(
         "torch has a function that makes equally spaced numbers from a start to an end.",
         "torch.arange leaves its end out and takes a step; torch.linspace takes how many.",
-        "torch.linspace(first value, last value, how many, dtype=torch.float32)",
+        "torch.linspace(beta_start, ..., dtype=torch.float32): what stands in the two "
+        "places between?",
     ),
     difficulty=1,
     minutes=3,
@@ -227,8 +228,8 @@ BETAS = Exercise(
         "alpha_bar_t is alpha_bar_{t-1} times 1 - beta_t. Solve this for beta_t.",
         "You need the table once as it is and once moved down by one row. What stands before its "
         "first row? The clean picture, with alpha_bar = 1.",
-        "before = torch.cat([torch.ones(1), alpha_bar[:-1]]), then 1 - alpha_bar / before, then "
-        ".clamp(max=max_beta).",
+        "before = torch.cat([torch.ones(1), alpha_bar[:-1]]) is the row before each row; "
+        "then (1 - ... / ...).clamp(max=max_beta).",
     ),
     difficulty=3,
     minutes=7,

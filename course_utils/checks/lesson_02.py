@@ -137,8 +137,10 @@ def _optimal_cases(generator: torch.Generator) -> Iterator[Case]:
 
 
 def _optimal_page(generator: torch.Generator) -> Case:
-    x_t, data = torch.randn(500, 2, generator=generator), torch.randn(64, 2, generator=generator)
-    return Case((x_t, _alpha_bars(500, generator), data), label="500 noisy points, 64 data points")
+    x_t, data = torch.randn(1000, 2, generator=generator), torch.randn(64, 2, generator=generator)
+    return Case(
+        (x_t, _alpha_bars(1000, generator), data), label="1000 noisy points, 64 data points"
+    )
 
 
 def _loss_extra(candidate: Callable[..., Any]) -> str | None:
@@ -317,7 +319,8 @@ EXERCISES = (
             "that prediction_type names.",
             'The target is epsilon for "epsilon", x0 for "sample", and v_target(x0, epsilon, '
             'alpha_bar[t]) for "v_prediction". The denoiser is called as denoiser(x_t, t, None).',
-            "return (denoiser(x_t, t, None) - target).square().mean()",
+            "return (denoiser(x_t, t, None) - ...).square().mean(): which target does "
+            "prediction_type ask for?",
         ),
         difficulty=3,
         minutes=15,
@@ -371,8 +374,9 @@ EXERCISES = (
             "`x_t[:, None]` has shape (B, 1, ...) and `data` has (N, ...): their difference is "
             "(B, N, ...). `.flatten(2).square().sum(2)` makes squared distances of it. The "
             "softmax runs over the data points, dim=1.",
-            "weights = torch.softmax(-distance / (2 * (1 - alpha_bar_t[:, None])), dim=1), then "
-            'torch.einsum("bn,n...->b...", weights, data)',
+            "weights = torch.softmax(-distance / (2 * ...), dim=1), with the variance of "
+            'x_t around a shrunken data point; then torch.einsum("bn,n...->b...", '
+            "weights, ...).",
         ),
         difficulty=4,
         minutes=20,

@@ -55,8 +55,9 @@ TIMESTEP_EMBEDDING = Exercise(
         "sines behind them.",
         "10000^(-i / half) is exp(-log(10000) * i / half) with the natural logarithm, i = 0, 1, "
         ".., half - 1. `t[:, None] * frequencies` gives the angles, one row for each t.",
-        "frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device) / half); "
-        "angles = t[:, None].float() * frequencies; cosines and sines of them, side by side.",
+        "frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device) "
+        "/ half); angles = t[:, None].float() * frequencies; then torch.cat([...], "
+        "dim=-1).",
     ),
     difficulty=2,
     minutes=8,
@@ -200,9 +201,9 @@ UNET_FORWARD = Exercise(
         "skips = [x] after conv_in. Then append x after each level.layer and after each resize. On "
         "the way up: x = torch.cat([x, skips.pop()], dim=1) before each level.layer. The end is "
         "conv_norm_out, SiLU, conv_out.",
-        "for level in unet.up_blocks: for i in range(len(level.resnets)): x = level.layer(i, "
-        "torch.cat([x, skips.pop()], dim=1), temb, text_states); after the inner loop, if "
-        "level.resize is not None: x = level.resize(x)",
+        "for level in unet.up_blocks: for i in range(len(level.resnets)): x = "
+        "level.layer(i, torch.cat([x, ...], dim=1), temb, text_states); after the inner "
+        "loop, if level.resize is not None: x = level.resize(x)",
     ),
     difficulty=4,
     minutes=15,
@@ -318,8 +319,8 @@ TRAINING_STEP = Exercise(
         "schedule.add_noise makes x_t; training_target(x0, epsilon, schedule.alpha_bar[t], "
         "schedule.prediction_type) says what the U-Net should answer. The loss is the mean squared "
         "error. The old gradients go before backward().",
-        "loss = F.mse_loss(unet(x_t, t, text_states), target); optimizer.zero_grad(); "
-        "loss.backward(); optimizer.step(); return loss.detach()",
+        "loss = F.mse_loss(unet(x_t, t, text_states), target); then three lines, the old "
+        "gradients first: ...; return the loss, detached.",
     ),
     difficulty=2,
     minutes=8,
@@ -408,7 +409,7 @@ EMA_UPDATE = Exercise(
         "First the share d that the old average keeps, then one dictionary comprehension.",
         "d = min(decay, (1 + step) / (10 + step)): small at first, so that the random start is "
         "soon forgotten. The new average is d times the old one plus (1 - d) times the weight.",
-        "{name: d * average[name] + (1 - d) * weights[name].detach() for name in average}",
+        "{name: d * average[name] + ... * weights[name].detach() for name in average}",
     ),
     difficulty=2,
     minutes=6,

@@ -101,8 +101,8 @@ RESNET_BLOCK = Exercise(
         "line. Then `forward` goes down the left side and adds the shortcut at the end.",
         "Three times SiLU: after norm1, on temb before time_emb_proj, after norm2. The time has "
         "shape (B, C) and needs two more dimensions to be added to a map.",
-        "h = self.conv1(F.silu(self.norm1(x))); h = h + self.time_emb_proj(F.silu(temb))"
-        "[:, :, None, None]; h = self.conv2(F.silu(self.norm2(h))); then add x, or "
+        "h = self.conv1(F.silu(self.norm1(x))); h = h + ...[:, :, None, None], made from "
+        "temb; then conv2 of silu of norm2 of h. At the end add x, or "
         "self.conv_shortcut(x) where there is one.",
     ),
     difficulty=3,
@@ -230,8 +230,8 @@ ATTENTION = Exercise(
         "Splitting: y.unflatten(-1, (self.heads, -1)) gives (B, L, h, d), and .transpose(1, 2) "
         "makes it (B, h, L, d). Then `@` works on all heads at once. The way back is "
         ".transpose(1, 2).flatten(-2).",
-        "scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]); out = scores.softmax(dim=-1) "
-        "@ v; return self.to_out[0](out.transpose(1, 2).flatten(-2))",
+        "scores = q @ k.transpose(-2, -1) / ...; out = scores.softmax(dim=-1) @ v; the "
+        "way back is .transpose(1, 2).flatten(-2), and self.to_out[0] comes last.",
     ),
     difficulty=4,
     minutes=15,

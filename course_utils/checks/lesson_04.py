@@ -37,8 +37,8 @@ TIMESTEPS = Exercise(
         "does each of them touch?",
         "`i = torch.arange(num_steps)` counts the steps. Trailing: go down from T by T / num_steps "
         "a step, round, and take 1 off. Leading: go up from 0 by T // num_steps, then `.flip(0)`.",
-        "Trailing: `(T - i * T / num_steps).round().long() - 1`. "
-        "Leading: `(i * (T // num_steps)).flip(0)`.",
+        "Trailing: `(T - i * T / num_steps).round().long() - ...`. Leading: `(i * (T // "
+        "num_steps))`, turned round.",
     ),
     difficulty=1,
     minutes=5,
@@ -135,9 +135,9 @@ DDPM = Exercise(
         "alpha_t = alpha_bar_t / alpha_bar_next and beta_t = 1 - alpha_t. The weight of x0 starts "
         "with the root of alpha_bar_next, that of x with the root of alpha_t. Noise is multiplied "
         "by a standard deviation, the root of the variance.",
-        "`mean = alpha_bar_next**0.5 * beta / (1 - alpha_bar_t) * x0 + alpha**0.5 * (1 - "
-        "alpha_bar_next) / (1 - alpha_bar_t) * x`, and the variance is `(1 - alpha_bar_next) / "
-        "(1 - alpha_bar_t) * beta`. If noise is None, return the mean.",
+        "`mean = alpha_bar_next**0.5 * beta / (1 - alpha_bar_t) * x0 + alpha**0.5 * ... /"
+        " (1 - alpha_bar_t) * x`; the variance is equation 7's, and noise is multiplied "
+        "by its root. If noise is None, return the mean.",
     ),
     difficulty=3,
     minutes=12,
@@ -226,9 +226,9 @@ DDIM = Exercise(
         "The signal gets the root of alpha_bar_next. Together, the two noises must have the "
         "variance 1 - alpha_bar_next: if fresh noise takes sigma squared of it, the guessed noise "
         "gets the rest.",
-        "`sigma = eta * ((1 - alpha_bar_next) / (1 - alpha_bar_t) * (1 - alpha_bar_t / "
-        "alpha_bar_next)) ** 0.5`, and `alpha_bar_next**0.5 * x0 + (1 - alpha_bar_next - sigma**2) "
-        "** 0.5 * epsilon`, plus `sigma * noise` unless noise is None.",
+        "`sigma = eta * (equation 16's fractions) ** 0.5`, then `alpha_bar_next**0.5 * x0"
+        " + (1 - alpha_bar_next - ...) ** 0.5 * epsilon`, plus `sigma * noise` unless "
+        "noise is None.",
     ),
     difficulty=3,
     minutes=10,
@@ -346,8 +346,9 @@ DPM = Exercise(
         "h = log(sigma / sigma_next) and r = log(sigma_before / sigma) / h. D lies beyond x0, on "
         "the side away from x0_before. alpha of a level is 1 / sqrt(1 + sigma**2), and the "
         "paper's sigma_t is sigma * alpha.",
-        "`D = x0 + (x0 - x0_before) / (2 * r)`, or x0 if x0_before is None; return `(sigma_next * "
-        "alpha_next) / (sigma * alpha_t) * x - alpha_next * (torch.exp(-h) - 1) * D`.",
+        "`D = x0 + (x0 - x0_before) / (2 * r)`, or x0 if x0_before is None; return "
+        "`(sigma_next * alpha_next) / (sigma * alpha_t) * x - ... * D`, where the weight "
+        "of D holds torch.exp(-h).",
     ),
     difficulty=4,
     minutes=18,

@@ -105,8 +105,9 @@ MERGE_PAIR = Exercise(
         "Walk through the symbols with an index i, and look at two neighbours at a time.",
         "If the two are the pair, append one joined symbol and go on two places; otherwise append "
         "one symbol and go on one place.",
-        "while i < len(symbols): if symbols[i : i + 2] == pair, append pair[0] + pair[1] and do "
-        "i += 2; else append symbols[i] and do i += 1. Return tuple(merged).",
+        "while i < len(symbols): if symbols[i : i + 2] == pair, append pair[0] + pair[1] "
+        "and do i += ...; else append symbols[i] and go on one place. A tuple is "
+        "returned.",
     ),
     difficulty=2,
     minutes=8,
@@ -184,9 +185,9 @@ CONTRASTIVE_LOSS = Exercise(
         "A cosine is the inner product of vectors of length 1: F.normalize. Each row is a question "
         "with B answers, so F.cross_entropy(logits, target) with target 0, 1, ..., B - 1; each "
         "column is one too.",
-        "logits = logit_scale.exp() * F.normalize(image_vectors, dim=-1) @ F.normalize("
-        "text_vectors, dim=-1).T; the loss is the mean of the cross entropies of logits and of "
-        "logits.T, both with target = torch.arange(B).",
+        "logits = ... * F.normalize(image_vectors, dim=-1) @ F.normalize(text_vectors, "
+        "dim=-1).T; the loss is the mean of two cross entropies, with target = "
+        "torch.arange(B).",
     ),
     difficulty=3,
     minutes=12,

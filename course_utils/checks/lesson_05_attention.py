@@ -42,8 +42,9 @@ CAUSAL_ATTENTION = Exercise(
         "softmax, and with them a weighted mean of the values.",
         "What is to be hidden gets the score minus infinity before the softmax, because exp(-inf) "
         "is 0. `triu(1)` gives the part of a matrix above its diagonal.",
-        "scores = q @ k.transpose(-2, -1) / d**0.5; later = torch.ones(L, L, dtype=torch.bool, "
-        "device=q.device).triu(1); scores.masked_fill(later, -torch.inf).softmax(dim=-1) @ v",
+        "scores = q @ k.transpose(-2, -1) / d**0.5; later = torch.ones(L, L, "
+        "dtype=torch.bool, device=q.device).triu(1); scores.masked_fill(later, ...), then"
+        " softmax(dim=-1) and @ v.",
     ),
     difficulty=3,
     minutes=12,
@@ -141,8 +142,8 @@ CAUSAL_BLOCK = Exercise(
         "the stream x itself, not its normalised copy.",
         "Heads: .unflatten(-1, (self.heads, -1)).transpose(1, 2) turns (B, L, D) into "
         "(B, heads, L, d); .transpose(1, 2).flatten(-2) turns it back.",
-        "x = x + out_proj(attention of layer_norm1(x)), then h = fc1(layer_norm2(x)), then "
-        "return x + fc2(h * torch.sigmoid(1.702 * h)).",
+        "x = x + out_proj(attention of layer_norm1(x)), then h = fc1(...), then return x "
+        "+ fc2(h * torch.sigmoid(1.702 * h)).",
     ),
     difficulty=4,
     minutes=18,
@@ -287,9 +288,9 @@ CROSS_ATTENTION = Exercise(
         "inner = heads * head_dim. to_q: query_dim to inner; to_k and to_v: context_dim to inner; "
         "these three without a bias; to_out[0]: inner to query_dim. Split into heads before the "
         "scores, join the heads after.",
-        "heads: y.unflatten(-1, (self.heads, -1)).transpose(1, 2); weights: (q @ k.transpose(-2, "
-        "-1) / head_dim**0.5).softmax(dim=-1); return self.to_out[0]((weights @ v).transpose(1, 2)"
-        ".flatten(-2)).",
+        "heads: y.unflatten(-1, (self.heads, -1)).transpose(1, 2); weights: (q @ "
+        "k.transpose(-2, -1) / ...).softmax(dim=-1); the heads come together again by "
+        ".transpose(1, 2).flatten(-2), before to_out[0].",
     ),
     difficulty=4,
     minutes=15,

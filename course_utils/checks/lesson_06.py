@@ -90,8 +90,8 @@ EXERCISES = (
             "many places do they sit?",
             "Numbers: channels times height times width. Positions: height times width. Divide "
             "those of the picture by those of the latents, with / and not with //.",
-            "With (c, h, w) of the picture and (k, i, j) of the latents: "
-            "(c * h * w) / (k * i * j), (h * w) / (i * j).",
+            "With (c, h, w) of the picture and (k, i, j) of the latents: (c * h * w) / "
+            "..., (h * w) / ...",
         ),
         difficulty=1,
         minutes=4,
@@ -137,7 +137,7 @@ EXERCISES = (
             "variance into a standard deviation?",
             "sigma = sqrt(exp(log_var)), which is exp(log_var / 2). Stretch the given noise by "
             "sigma, then move it by the mean.",
-            "return mean + (log_var / 2).exp() * epsilon",
+            "return mean + (...).exp() * epsilon",
         ),
         difficulty=2,
         minutes=6,
@@ -184,8 +184,9 @@ EXERCISES = (
             "exp(log_var), and log sigma^2 is what you are given.",
             "Then sum over all latents of a picture, dimensions 1, 2 and 3, take the mean over the "
             "pictures, and don't forget the half.",
-            "terms = mean.square() + log_var.exp() - 1 - log_var; "
-            "return terms.sum(dim=(1, 2, 3)).mean() / 2",
+            "terms = mean.square() + log_var.exp() - ...; the sum over the latents of a "
+            "picture is terms.flatten(1).sum(dim=1); then the mean over pictures, and the"
+            " half.",
         ),
         difficulty=3,
         minutes=10,
@@ -235,7 +236,7 @@ EXERCISES = (
             "their standard deviation is 1?",
             "Take the standard deviation over everything at once, pictures, channels and "
             "positions, and put it below a 1.",
-            "return float(1 / latents.std())",
+            "return float(1 / ...)",
         ),
         difficulty=2,
         minutes=5,

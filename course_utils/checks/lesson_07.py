@@ -212,7 +212,7 @@ DRAW_MISTAKES = slips(
         `schedule.prediction_type` -> `"v_prediction"`
         It is right where the network predicts v, and wrong where it predicts epsilon.
         schedule.prediction_type says which; to_x0 and to_epsilon take it as their last argument.
-    last_step_missing: `.tolist()` -> `.tolist()[:-1]`
+    last_step_missing: `enumerate(timesteps)` -> `enumerate(timesteps[:-1])`
         The last timestep of the list is left out, so some noise stays in the picture. Each of the
         num_steps timesteps gets its look.
     """
@@ -243,8 +243,8 @@ EXERCISES = (
             "should come out when guidance_scale is 0, and which when it is 1?",
             "Start at the answer without words and go guidance_scale times the way to the answer "
             "with words. One call with a batch of 2N is as good as two calls.",
-            "without_words, with_words = unet(x_t, t, empty_states), unet(x_t, t, text_states), "
-            "then without_words + guidance_scale * (with_words - without_words)",
+            "without_words, with_words = unet(x_t, t, empty_states), unet(x_t, t, "
+            "text_states), then without_words + guidance_scale * (...)",
         ),
         difficulty=2,
         minutes=8,
@@ -262,8 +262,8 @@ EXERCISES = (
             "For each timestep t of schedule.timesteps(num_steps): predict, to_x0, to_epsilon, "
             "then mix the two again with alpha_bar of the next timestep in the list. After the "
             "last one alpha_bar is 1.",
-            "x = alpha_bar_next.sqrt() * x0 + (1 - alpha_bar_next).sqrt() * epsilon in the loop; "
-            "after it vae.decode(x / vae.config.scaling_factor).clamp(-1, 1)",
+            "x = alpha_bar_next.sqrt() * x0 + ... * epsilon in the loop; after it "
+            "vae.decode(x / ...).clamp(-1, 1)",
         ),
         difficulty=4,
         minutes=25,

@@ -176,8 +176,9 @@ NEAREST = Exercise(
         "(M, D), and over which dimension does the mean go?",
         "Square, mean over D, root: that gives M distances. Keep the smallest and where it "
         "stands, and do this for every picture.",
-        "differences = (data - row).square().mean(dim=1).sqrt(), then differences.argmin() "
-        "and differences.min(); torch.stack puts the N results together",
+        "differences = (data - row).square()...sqrt() has shape (M,); then "
+        "differences.argmin() and differences.min(). torch.stack puts the N results "
+        "together.",
     ),
     difficulty=2,
     minutes=8,
@@ -225,9 +226,9 @@ FINETUNE = Exercise(
         "x_t and v are mixed from the same two tensors, latents and epsilon, with the weights "
         "sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t). schedule.alpha_bar[t] needs the shape "
         "(B, 1, 1, 1).",
-        "v = alpha * epsilon - sigma * latents, states = torch.where(dropped[:, None, None], "
-        "empty_states, text_states), loss = (unet(x_t, t, states) - v).square().mean(), then "
-        "zero_grad, backward, step",
+        "v = alpha * epsilon - ..., states = torch.where(dropped[:, None, None], "
+        "empty_states, text_states), loss = (unet(x_t, t, states) - v).square().mean(), "
+        "then the three usual lines.",
     ),
     difficulty=3,
     minutes=12,

@@ -233,7 +233,7 @@ EXERCISES = (
         hints=(
             "Draw the two answers as points. Where do you stand at w = 0, and where at w = 1?",
             "Start at uncond, and walk w times the way that leads to cond.",
-            "return uncond + guidance_scale * (the difference, cond first)",
+            "return uncond + guidance_scale * (...)",
         ),
         difficulty=1,
         minutes=4,
@@ -277,7 +277,7 @@ EXERCISES = (
             "Toss one coin for each picture of the batch: `torch.rand(B, generator=generator)`.",
             "A number below p says: this picture loses its words. Give the answers the shape "
             "(B, 1, 1), and choose between two tensors with torch.where.",
-            "torch.where(dropped[:, None, None], empty_state, text_states)",
+            "torch.where(...[:, None, None], empty_state, text_states)",
         ),
         difficulty=2,
         minutes=6,
@@ -332,7 +332,7 @@ EXERCISES = (
             "Double x_t, t and the states with torch.cat, call the denoiser once, and cut its "
             "answer into two halves with chunk(2).",
             "both = denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), "
-            "torch.cat([negative_states, text_states])), and the first half is uncond",
+            "torch.cat([negative_states, ...])), and the first half is uncond",
         ),
         difficulty=3,
         minutes=8,

@@ -70,7 +70,8 @@ RESCALE = Exercise(
         "Which dimensions belong to one picture? All but the first.",
         "ratio = std of cond over std of guided, both with keepdim=True; then mix the scaled "
         "prediction and the plain one with phi and 1 - phi.",
-        "phi * (guided * ratio) + (1 - phi) * guided, with dim=list(range(1, guided.ndim))",
+        "phi * (guided * ratio) + ... * guided, with the deviations over "
+        "dim=list(range(1, guided.ndim))",
     ),
     difficulty=2,
     minutes=6,
@@ -126,8 +127,8 @@ INTERVAL = Exercise(
         "A picture outside the interval is drawn as if the scale were 1.",
         "Make a scale for each picture: torch.where(inside, guidance_scale, 1.0), with inside "
         "= (t >= low) & (t < high).",
-        "Give that scale the shape (B, 1, 1, 1): w.view(-1, *[1] * (cond.ndim - 1)), and use "
-        "it in uncond + w * (cond - uncond).",
+        "Give that scale the shape (B, 1, 1, 1), w.view(-1, *[1] * (cond.ndim - 1)), and "
+        "use it in uncond + ...",
     ),
     difficulty=3,
     minutes=7,

@@ -146,8 +146,8 @@ EXERCISES = (
             "Three steps: lower case, cut into words, keep those that the vocabulary lacks.",
             r'`re.findall(r"\w+", text)` gives the words without commas and stops. '
             "`dict.fromkeys(words)` drops repeats and keeps the order.",
-            r'words = re.findall(r"\w+", prompt.lower()), then '
-            "[word for word in dict.fromkeys(words) if word not in vocabulary]",
+            'words = re.findall(r"\\w+", ...), then [word for word in dict.fromkeys(words)'
+            " if word not in vocabulary]",
         ),
         difficulty=1,
         minutes=5,
@@ -178,8 +178,8 @@ EXERCISES = (
         hints=(
             "Write the four texts for one example by hand, then put names where the words change.",
             'The second rung is f"a {thing}". The third is the second with a comma and the style.',
-            'a = f"a {thing}"; b = f"{a}, {style} style"; '
-            'c = f"{b}, on a {colour} background"; return [f"draw {a}", a, b, c]',
+            'a = f"a {thing}"; b = f"{a}, {style} style"; c = f"{b}, ..."; the list '
+            "begins with the vague order.",
         ),
         difficulty=1,
         minutes=5,
@@ -211,7 +211,7 @@ EXERCISES = (
             "The distance of two pictures is one number. How many pairs are there, and which do "
             "not count?",
             "`itertools.combinations(pictures, 2)` gives each pair once, none with itself.",
-            "torch.stack([(a - b).square().mean().sqrt() for a, b in pairs]).mean()",
+            "torch.stack([(a - b).square()... for a, b in pairs]).mean()",
         ),
         difficulty=2,
         minutes=8,
@@ -243,7 +243,7 @@ EXERCISES = (
         hints=(
             "What does the artist need to know that 'draw a cat' leaves open?",
             "The captions of this model name a thing, a style and a background.",
-            'my_prompt = "a cat face, flat style, on a green background"',
+            'my_prompt = "a cat face, ... style, on a ... background"',
         ),
         difficulty=1,
         minutes=3,
@@ -258,7 +258,7 @@ EXERCISES = (
         hints=(
             "Which words stand in the captions of the pictures that you do not want?",
             "Name them plainly. The formula subtracts them, so no 'no' is needed.",
-            'my_negative = "on a green background"',
+            'my_negative = "... background"',
         ),
         difficulty=1,
         minutes=3,

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from torch import Tensor
 
 # --- forward_step --------------------------------------------------------------------------------
 
@@ -441,6 +442,37 @@ def cut_right_by_division(alpha_bar, max_beta=0.999):
     return torch.where(betas > max_beta, max_beta, betas).float()
 
 
+# --- from readers of the pages ---
+
+
+def step_clamped(x_prev: Tensor, epsilon: Tensor, beta_t: Tensor) -> Tensor:
+    return ((1 - beta_t).sqrt() * x_prev + beta_t.sqrt() * epsilon).clamp(-1, 1)
+
+
+def step_pixel_by_pixel(x_prev: Tensor, epsilon: Tensor, beta_t: Tensor) -> Tensor:
+    pixels = [
+        (1 - beta_t).sqrt() * x + beta_t.sqrt() * e
+        for x, e in zip(x_prev.flatten(), epsilon.flatten(), strict=True)
+    ]
+    return torch.stack(pixels).view(x_prev.shape)
+
+
+def snr_clamped(alpha_bar: Tensor) -> Tensor:
+    return alpha_bar / (1 - alpha_bar).clamp(min=1e-2)
+
+
+def cosine_double(num_train_timesteps: int, s: float = 0.008) -> Tensor:
+    t = torch.arange(num_train_timesteps + 1).double()
+    f = torch.cos((t / num_train_timesteps + s) / (1 + s) * math.pi / 2) ** 2
+    return f[1:] / f[0]
+
+
+def cosine_single(num_train_timesteps: int, s: float = 0.008) -> Tensor:
+    t = torch.arange(num_train_timesteps + 1)
+    f = torch.cos((t / num_train_timesteps + s) / (1 + s) * math.pi / 2) ** 2
+    return f[1:] / f[0]
+
+
 WRONG = [
     ("01.forward_step", step_without_roots, "no_roots"),
     ("01.forward_step", step_noise_without_root, "noise_without_root"),
@@ -518,6 +550,9 @@ WRONG = [
     ("01.betas_from_alpha_bar", cut_alphas, "alphas"),
     ("01.betas_from_alpha_bar", cut_at_a_fixed_value, "has other values than expected"),
     ("01.betas_from_alpha_bar", cut_with_python_min, "min() and `if` decide about one number"),
+    ("01.forward_step", step_clamped, "the expected one, clipped to [-1, 1]"),
+    ("01.snr", snr_clamped, "clamped"),
+    ("01.cosine_alpha_bar", cosine_double, "dtype float64; expected float32 here"),
 ]
 RIGHT = [
     ("01.forward_step", step_right_in_words),
@@ -533,4 +568,6 @@ RIGHT = [
     ("01.cosine_alpha_bar", cosine_right_in_float32),
     ("01.betas_from_alpha_bar", cut_right_in_a_loop),
     ("01.betas_from_alpha_bar", cut_right_by_division),
+    ("01.forward_step", step_pixel_by_pixel),
+    ("01.cosine_alpha_bar", cosine_single),
 ]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_utils.schedules import NoiseSchedule
+
 
 def spread(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1))
@@ -370,6 +372,48 @@ def opt_loop(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
     return torch.stack(guesses).to(data.dtype)  # type: ignore[arg-type]
 
 
+# --- from readers of the pages ---
+
+
+def loss_of_the_page(denoiser, x0, epsilon, t, alpha_bar, prediction_type="epsilon"):  # type: ignore[no-untyped-def]
+    x_t = NoiseSchedule.cosine().add_noise(x0, epsilon, t)
+    return F.mse_loss(denoiser(x_t, t, None), wanted(x0, epsilon, alpha_bar[t], prediction_type))
+
+
+def loss_asks_twice(denoiser, x0, epsilon, t, alpha_bar, prediction_type="epsilon"):  # type: ignore[no-untyped-def]
+    x_t = mixed(x0, epsilon, alpha_bar[t])
+    assert denoiser(x_t, t, None).shape == x0.shape
+    return F.mse_loss(denoiser(x_t, t, None), wanted(x0, epsilon, alpha_bar[t], prediction_type))
+
+
+def x0_divided_by_the_noise(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    a = spread(alpha_bar_t, x_t)
+    return (x_t - torch.sqrt(1 - a) * epsilon) / torch.sqrt(1 - a)
+
+
+def x0_clamped(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    a = spread(alpha_bar_t, x_t)
+    return ((x_t - torch.sqrt(1 - a) * epsilon) / torch.sqrt(a)).clamp(-1, 1)
+
+
+def x0_one_row_off(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    x0 = x0_loop(x_t, epsilon, alpha_bar_t)
+    return torch.cat([x0[:1] + 2e-3, x0[1:]])
+
+
+def x0_flat(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    return x0_loop(x_t, epsilon, alpha_bar_t).flatten(1)
+
+
+def opt_double_loop(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
+    guesses = []
+    for x, a in zip(x_t, alpha_bar_t, strict=True):
+        exponents = [-((x - a.sqrt() * d) ** 2).sum() / (2 * (1 - a)) for d in data]
+        weights = torch.stack(exponents).softmax(0)
+        guesses.append(sum(w * d for w, d in zip(weights, data, strict=True)))
+    return torch.stack(guesses)
+
+
 WRONG = [
     ("02.x0_from_epsilon", x0_without_roots, "no_roots"),
     ("02.x0_from_epsilon", x0_never_divided, "no_division"),
@@ -418,6 +462,12 @@ WRONG = [
     ("02.optimal_denoiser", opt_weights_only, "weights"),
     ("02.optimal_denoiser", opt_flat, "in another shape"),
     ("02.optimal_denoiser", opt_variance_not_broadcast, "The shapes don't fit"),
+    ("02.denoising_loss", loss_of_the_page, "mixed with the page's own schedule"),
+    ("02.denoising_loss", loss_asks_twice, "the denoiser is called 2 times"),
+    ("02.x0_from_epsilon", x0_divided_by_the_noise, "divides_by_the_noise"),
+    ("02.x0_from_epsilon", x0_clamped, "the expected one, clipped to [-1, 1]"),
+    ("02.x0_from_epsilon", x0_one_row_off, "has other values than expected"),
+    ("02.x0_from_epsilon", x0_flat, "the right number of numbers, in another shape"),
 ]
 
 RIGHT = [
@@ -432,4 +482,5 @@ RIGHT = [
     ("02.optimal_denoiser", opt_expanded_square),
     ("02.optimal_denoiser", opt_logsumexp),
     ("02.optimal_denoiser", opt_loop),
+    ("02.optimal_denoiser", opt_double_loop),
 ]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_utils.checks.lesson_03_blocks import Attention, ResnetBlock2D
 from course_utils.predictions import to_v, training_target
 from course_utils.schedules import NoiseSchedule
 
@@ -149,7 +150,12 @@ class WithRelu(Layers):
 
 class OtherNames(nn.Module):
     def __init__(
-        self, in_channels: int, out_channels: int, temb_channels: int, groups: int = 32
+        self,
+        in_channels: int,
+        out_channels: int,
+        temb_channels: int,
+        groups: int = 32,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
@@ -706,6 +712,46 @@ def by_the_difference(average, weights, step, decay=0.999):
     return new
 
 
+# --- from readers of the pages ---
+
+
+class NoPadding(ResnetBlock2D):
+    """Both convolutions lose a pixel at each border."""
+
+    def __init__(self, *sizes: Any, **more: Any) -> None:
+        super().__init__(*sizes, **more)
+        self.conv1.padding = self.conv2.padding = (0, 0)
+
+
+class OnePadding(ResnetBlock2D):
+    def __init__(self, *sizes: Any, **more: Any) -> None:
+        super().__init__(*sizes, **more)
+        self.conv1.padding = (0, 0)
+
+
+class NormOfTheWrongSize(ResnetBlock2D):
+    def __init__(self, in_channels: int, out_channels: int, *rest: Any, **more: Any) -> None:
+        super().__init__(in_channels, out_channels, *rest, **more)
+        self.norm2 = nn.GroupNorm(2, 2 * out_channels)
+
+
+class EpsForgotten(ResnetBlock2D):
+    def __init__(self, *sizes: Any, eps: float = 1e-5, **more: Any) -> None:
+        super().__init__(*sizes, **more)
+
+
+class HeadDim(Attention):
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return super().forward(x / self.head_dim, context)
+
+
+def waves_only_the_logarithm(t: Tensor, dim: int) -> Tensor:
+    half = dim // 2
+    frequencies = math.exp(-math.log(10_000)) * torch.arange(half) / half
+    angles = t[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
 WRONG: list[tuple[str, Any, str]] = [
     ("03.timestep_embedding", sines_first, "sines_first"),
     ("03.timestep_embedding", take_turns, "vaswani"),
@@ -715,7 +761,6 @@ WRONG: list[tuple[str, Any, str]] = [
     ("03.timestep_embedding", share_of_a_thousand, "t_over_1000"),
     ("03.timestep_embedding", flat_times_flat, "Each t meets each frequency"),
     ("03.timestep_embedding", forgets_to_return, "is a `return` missing"),
-    ("03.timestep_embedding", stays_on_the_cpu, "on a GPU it would fail"),
     ("03.ResnetBlock2D", WithoutShortcut, "no_shortcut"),
     ("03.ResnetBlock2D", TimeAsItIs, "time_without_silu"),
     ("03.ResnetBlock2D", TimeBesideTheNorm, "time_after_norm2"),
@@ -725,7 +770,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("03.ResnetBlock2D", OtherNames, "has conv_1.weight"),
     ("03.ResnetBlock2D", TooWideShortcut, "conv_shortcut.weight has shape"),
     ("03.ResnetBlock2D", AlwaysAShortcut, "x itself is the shortcut"),
-    ("03.ResnetBlock2D", Shrinks, "Two tensors of different shape"),
+    ("03.ResnetBlock2D", Shrinks, "conv1 and conv2 need padding=1"),
     ("03.ResnetBlock2D", ChangesX, "changes its argument x in place"),
     ("03.Attention", Unscaled, "no_scale"),
     ("03.Attention", ScaledByTheWidth, "scale_of_all_heads"),
@@ -768,9 +813,16 @@ WRONG: list[tuple[str, Any, str]] = [
     ("03.ema_update", in_place, "changes its argument average in place"),
     ("03.ema_update", only_the_last, "expected a dictionary with keys"),
     ("03.ema_update", a_list, "expected a dictionary with keys"),
+    ("03.ResnetBlock2D", NoPadding, "conv1 and conv2 need padding=1"),
+    ("03.ResnetBlock2D", OnePadding, "conv1 and conv2 need padding=1"),
+    ("03.ResnetBlock2D", NormOfTheWrongSize, "Take the sizes of the docstring"),
+    ("03.ResnetBlock2D", EpsForgotten, "eps_ignored"),
+    ("03.Attention", HeadDim, "There is no self.head_dim"),
+    ("03.timestep_embedding", waves_only_the_logarithm, "only_the_logarithm"),
 ]
 
 RIGHT: list[tuple[str, Any]] = [
+    ("03.timestep_embedding", stays_on_the_cpu),
     ("03.timestep_embedding", in_a_loop),
     ("03.timestep_embedding", by_a_shift_of_phase),
     ("03.ResnetBlock2D", InAnotherOrder),

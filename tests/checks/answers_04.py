@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 # --- timesteps -----------------------------------------------------------------------------------
 
@@ -355,6 +356,34 @@ def with_python_numbers(x, x0, sigma, sigma_next, x0_before=None, sigma_before=N
     return n * b / (s * a) * x + b * (1 - n / s) * D
 
 
+# --- from readers of the pages ---
+
+
+def ddim_ignores_eta(x0, epsilon, alpha_bar_t, alpha_bar_next, eta=0.0, noise=None):  # type: ignore[no-untyped-def]
+    s = ((1 - alpha_bar_next) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_next)) ** 0.5
+    x = alpha_bar_next**0.5 * x0 + (1 - alpha_bar_next - s**2) ** 0.5 * epsilon
+    return x if noise is None else x + s * noise
+
+
+def ddim_old_signal(x0, epsilon, alpha_bar_t, alpha_bar_next, eta=0.0, noise=None):  # type: ignore[no-untyped-def]
+    s = eta * ((1 - alpha_bar_next) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_next)) ** 0.5
+    x = alpha_bar_t**0.5 * x0 + (1 - alpha_bar_next - s**2) ** 0.5 * epsilon
+    return x if noise is None else x + s * noise
+
+
+def ddpm_own_noise(x, x0, alpha_bar_t, alpha_bar_next, noise):  # type: ignore[no-untyped-def]
+    alpha = alpha_bar_t / alpha_bar_next
+    share = (1 - alpha_bar_next) / (1 - alpha_bar_t)
+    mean = alpha_bar_next**0.5 * (1 - alpha) / (1 - alpha_bar_t) * x0 + alpha**0.5 * share * x
+    return mean if noise is None else mean + (share * (1 - alpha)) ** 0.5 * torch.randn_like(x)
+
+
+def steps_in_32_bits(num_steps: int, T: int = 1000, spacing: str = "trailing") -> Tensor:
+    if spacing == "trailing":
+        return (T - torch.arange(num_steps) * T / num_steps).round().int() - 1
+    return (torch.arange(num_steps) * (T // num_steps)).flip(0).int()
+
+
 WRONG = [
     ("04.timesteps", trailing_upwards, "rising"),
     ("04.timesteps", beyond_the_table, "from_T"),
@@ -382,7 +411,7 @@ WRONG = [
     ("04.ddim_step", no_sqrt_at_all, "no_roots"),
     ("04.ddim_step", sigma_without_root, "variance_as_sigma"),
     ("04.ddim_step", sigma_not_squared, "sigma_not_squared"),
-    ("04.ddim_step", eta_is_forgotten, "other values than expected"),
+    ("04.ddim_step", eta_is_forgotten, "eta_ignored"),
     ("04.ddim_step", multiplies_none, "where noise is None"),
     ("04.ddim_step", wrong_fraction, "upside_down"),
     ("04.ddim_step", second_fraction_upside_down, "holds NaN"),
@@ -402,6 +431,10 @@ WRONG = [
     ("04.dpm_solver_pp_2m_step", without_alphas, "no_alphas"),
     ("04.dpm_solver_pp_2m_step", exploding_view, "other values than expected"),
     ("04.dpm_solver_pp_2m_step", nothing, "is a `return` missing"),
+    ("04.ddim_step", ddim_ignores_eta, "eta_ignored"),
+    ("04.ddim_step", ddim_old_signal, "old_signal"),
+    ("04.ddpm_step", ddpm_own_noise, "own_noise"),
+    ("04.timesteps", steps_in_32_bits, "dtype int32; expected int64 here"),
 ]
 
 RIGHT = [

@@ -518,6 +518,33 @@ class Einsum(CrossParts):
         return self.to_out[0](torch.einsum("bhpl,blhd->bphd", weights, v).flatten(2))
 
 
+# --- from readers of the pages ---
+
+
+def causal_infinite(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    mask = torch.ones(q.shape[-2], q.shape[-2]).triu(1) * float("-inf")
+    return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5 + mask).softmax(-1) @ v
+
+
+def causal_one_ahead(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(2)
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    return scores.masked_fill(later, float("-inf")).softmax(-1) @ v
+
+
+def causal_on_the_cpu(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    later = torch.ones(q.shape[-2], q.shape[-2]).triu(1).bool()
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    return scores.masked_fill(later, float("-inf")).softmax(-1) @ v
+
+
+def loss_on_the_cpu(image_vectors: Tensor, text_vectors: Tensor, logit_scale: Tensor) -> Tensor:
+    images, texts = F.normalize(image_vectors), F.normalize(text_vectors)
+    logits = logit_scale.exp() * images @ texts.T
+    target = torch.arange(len(logits))
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
 WRONG = [
     ("05.merge_pair", compares_a_list, "nothing_merged"),
     ("05.merge_pair", first_only, "first_only"),
@@ -572,6 +599,8 @@ WRONG = [
     ("05.CrossAttention", KeysOfPixelWidth, "to_k takes context_dim"),
     ("05.CrossAttention", PlainOut, "called to_out.0"),
     ("05.CrossAttention", ForwardGivesNone, "is a `return` missing"),
+    ("05.causal_attention", causal_infinite, "zero_times_infinity"),
+    ("05.causal_attention", causal_one_ahead, "one_ahead"),
 ]
 RIGHT = [
     ("05.merge_pair", loop_with_flags),
@@ -585,4 +614,6 @@ RIGHT = [
     ("05.contrastive_loss", pair_by_pair),
     ("05.CrossAttention", TorchsAttention),
     ("05.CrossAttention", Einsum),
+    ("05.causal_attention", causal_on_the_cpu),
+    ("05.contrastive_loss", loss_on_the_cpu),
 ]

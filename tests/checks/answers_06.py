@@ -310,6 +310,8 @@ WRONG = [
     ("06.scaling_factor", stable_diffusions, "result is 0.18215; expected"),
     ("06.scaling_factor", scaled_latents, "expected a number"),
     ("06.scaling_factor", raises, "It raises AttributeError"),
+    ("06.reparameterise", lambda m, v, e: m + torch.exp(-v / 2) * e, "exponent_sign"),
+    ("06.compression", lambda p, q: (torch.ones(1), torch.ones(1)), "expected a number"),
 ]
 RIGHT = [
     ("06.compression", with_math_prod),

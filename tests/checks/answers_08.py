@@ -347,6 +347,22 @@ def spot(scale: Any, alignment: Any = 0.8, saturation: Any = 0.7) -> SweetSpot:
     return SweetSpot(scale, alignment, saturation, curve())
 
 
+# --- from readers of the pages ---
+
+
+def drops_a_fixed_number(text_states, empty_state, p, generator):  # type: ignore[no-untyped-def]
+    count = round(p * len(text_states))
+    chosen = torch.randperm(len(text_states), generator=generator)[:count]
+    found = text_states.clone()
+    found[chosen] = empty_state
+    return found
+
+
+def rescales_pictures(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
+    ratio = cond.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
+    return phi * guided * ratio + (1 - phi) * guided
+
+
 WRONG = [
     ("08.guide", guide_paper, "ho_and_salimans"),
     ("08.guide", guide_swapped, "swapped"),
@@ -405,6 +421,8 @@ WRONG = [
     ("08.sweet_spot", spot(4.0, 0.8, None), "my_most_saturation is None"),
     ("08.sweet_spot", SweetSpot(4.0, 0.8, 0.7), "There is no measured curve"),
     ("08.sweet_spot", 4.0, "Hand over a SweetSpot"),
+    ("08.drop_conditions", drops_a_fixed_number, "fixed_count"),
+    ("08.negative_prompt", negative_two_calls, "the denoiser is called 2 times"),
 ]
 
 RIGHT = [
@@ -414,7 +432,6 @@ RIGHT = [
     ("08.drop_conditions", drop_loop),
     ("08.drop_conditions", drop_bernoulli),
     ("08.drop_conditions", drop_upper_end),
-    ("08.negative_prompt", negative_two_calls),
     ("08.negative_prompt", negative_prompt_first),
     ("08.rescale", rescale_flat),
     ("08.rescale", rescale_loop),
@@ -423,4 +440,5 @@ RIGHT = [
     ("08.sweet_spot", spot(4)),
     ("08.sweet_spot", spot(8.0, 0.5, 0.9)),
     ("08.sweet_spot", spot(torch.tensor(4.0))),
+    ("08.rescale", rescales_pictures),
 ]

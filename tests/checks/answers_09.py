@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from typing import Any
 
@@ -152,6 +153,23 @@ def spread_by_pdist(pictures: Tensor) -> Tensor:
     return torch.pdist(pictures.flatten(1)).mean() / pictures[0].numel() ** 0.5
 
 
+# --- from readers of the pages ---
+
+
+def words_inside(prompt: str, vocabulary: set[str]) -> list[str]:
+    text = " ".join(vocabulary)
+    return [w for w in dict.fromkeys(re.findall(r"\w+", prompt.lower())) if w not in text]
+
+
+def words_taken_in(prompt: str, vocabulary: set[str]) -> list[str]:
+    found = []
+    for word in re.findall(r"\w+", prompt.lower()):
+        if word not in vocabulary:
+            found.append(word)
+            vocabulary.add(word)
+    return found
+
+
 WRONG: list[tuple[str, Any, str]] = [
     ("09.unknown_words", words_cased, "case_matters"),
     ("09.unknown_words", words_with_commas, "split_at_spaces"),
@@ -180,6 +198,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("09.my_negative", "no green background", "without a no"),
     ("09.my_negative", "on a white background", "get away from green backgrounds"),
     ("09.my_negative", "green background, flat style", "something that you do want"),
+    ("09.unknown_words", words_inside, "parts_of_words"),
+    ("09.unknown_words", words_taken_in, "changes its argument vocabulary in place"),
+    ("09.my_prompt", "a cat, 3d style, flat style, on a blue background", "It names 2 styles"),
+    ("09.my_negative", "a green frog", "something that you do want to see"),
 ]
 RIGHT: list[tuple[str, Any]] = [
     ("09.unknown_words", words_by_set),

@@ -96,3 +96,9 @@ def test_messages_of_mistakes_read_well(exercise: Exercise) -> None:
 def test_hints_grow_and_do_not_repeat(exercise: Exercise) -> None:
     assert len(set(exercise.hints)) == 3 and all(len(hint) > 15 for hint in exercise.hints)
     assert 1 <= exercise.difficulty <= 5 and exercise.minutes > 0
+    if exercise.id.split(".")[0] != "00" and exercise.name != "sweet_spot":
+        assert "..." in exercise.hints[2] or "(...)" in exercise.hints[2], "one gap is left"
+    if not exercise.is_value:  # the last lines of the answer are not in a hint
+        lines = inspect.getsource(exercise.reference).strip().split("\n")
+        answer = lines[-1].split("#")[0].strip().removeprefix("return ")
+        assert answer not in " ".join(exercise.hints), answer

@@ -250,7 +250,9 @@ def on_the_cpu(x: Tensor, k: Tensor) -> Tensor:
 def test_a_tensor_left_on_the_cpu_is_found_without_a_gpu() -> None:
     exercise = replace(EXERCISE, keeps_device=True)
     assert examine(exercise, by_loop).state == "passed"
-    assert "on a GPU it would fail" in examine(exercise, on_the_cpu).message
+    verdict = examine(exercise, on_the_cpu)
+    assert verdict.state == "passed" and "One remark: on a GPU it would fail" in verdict.message
+    assert verdict.goes_on == (not torch.cuda.is_available())
 
 
 def test_an_empty_stub_is_open_and_not_wrong() -> None:
