@@ -146,8 +146,7 @@ EXERCISES = (
             "Three steps: lower case, cut into words, keep those that the vocabulary lacks.",
             r'`re.findall(r"\w+", text)` gives the words without commas and stops. '
             "`dict.fromkeys(words)` drops repeats and keeps the order.",
-            'words = re.findall(r"\\w+", ...), then [word for word in dict.fromkeys(words)'
-            " if word not in vocabulary]",
+            r'words = re.findall(r"\w+", ...), then [word for word in dict.fromkeys(words) if ...]',
         ),
         difficulty=1,
         minutes=5,

@@ -6,12 +6,23 @@ import argparse
 import json
 from typing import Any
 
+from course_utils.checks import exercises
+from course_utils.lessons import find_lesson
+from course_utils.progress import (
+    WORDS,
+    Progress,
+    challenge_standings,
+    next_challenge,
+    next_exercise,
+    standing,
+    standings,
+)
+
 
 def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "progress",
-        help="what you have done, what is open, what is next",
         description="Shows every lesson's exercises: done, open, shown (its solution was looked "
         "at), or changed since you solved it; and what the challenges were worth.",
     )
@@ -26,18 +37,6 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: there is no such lesson.
     """
-    from course_utils.checks import exercises
-    from course_utils.lessons import find_lesson
-    from course_utils.progress import (
-        WORDS,
-        Progress,
-        challenge_standings,
-        next_challenge,
-        next_exercise,
-        standing,
-        standings,
-    )
-
     progress = Progress.default()
     every = standings(exercises, progress)
     if args.lesson:

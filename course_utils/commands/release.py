@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from course_utils.authoring import AuthoringError, check, execute, release, shown, solution_paths
+from course_utils.checks.agree import disagreements
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -14,7 +17,6 @@ def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "release",
-        help="for authors: write notebooks/ from solutions/",
         description="Writes the learner's version of each notebook: stubs where solutions stand, "
         "no outputs, all else the same.",
     )
@@ -44,8 +46,6 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Release or check; returns the exit status."""
-    from course_utils.authoring import AuthoringError
-
     if args.check and (args.execute or args.force):
         print("course release: --check writes nothing; leave out the others.", file=sys.stderr)
         return 2
@@ -60,8 +60,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _release(args: argparse.Namespace) -> int:
-    from course_utils.authoring import execute, release, shown, solution_paths
-
     for solutions, notebooks in _folders(args):
         if args.execute:
             for path in solution_paths(solutions):
@@ -85,9 +83,6 @@ def _folders(args: argparse.Namespace) -> list[tuple[Path, Path]]:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from course_utils.authoring import check, solution_paths
-    from course_utils.checks.agree import disagreements
-
     folders = _folders(args)
     found = [difference for pair in folders for difference in check(*pair)]
     found += disagreements(args.solutions)

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-RECIPES = ("clip", "judge", "vae", "decoder", "denoiser")
+from course_utils.cli import sentence
+from course_utils.training.processes import free_port, join
+
+RECIPES = ("clip", "judge", "vae", "decoder", "denoiser", "scenes-decoder", "scenes")
 OVERRIDES = ("steps", "seconds", "batch_size", "learning_rate", "seed", "mixed_precision")
 
 
@@ -15,7 +18,6 @@ def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "train",
-        help="train the models, or go on training them",
         description="Train one recipe or all. A run that was stopped goes on where it stopped.",
     )
     parser.add_argument("recipe", choices=(*RECIPES, "all"))
@@ -33,6 +35,12 @@ def register(subparsers: Any) -> None:
         "--weights",
         type=Path,
         help="finished weights; default: RUNS/weights, never the shipped ones",
+    )
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="FOLDER",
+        help="scenes: go on from the weights of this pipeline's folder",
     )
     parser.add_argument(
         "--processes", type=int, default=1, help="share each batch (CPU: 1 thread each)"
@@ -53,8 +61,6 @@ def run(args: argparse.Namespace) -> int:
         train(args)
         return 0
     import torch.multiprocessing as mp
-
-    from course_utils.training.processes import free_port
 
     port = free_port()
     try:
@@ -81,11 +87,12 @@ def check(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train in this process; the first of several prints the figures."""
-    from course_utils.training.recipes import PRESETS, Paths, train_recipe
+    from course_utils.training.presets import PRESETS, Paths
+    from course_utils.training.recipes import train_recipe
 
     preset = PRESETS[args.preset]
     runs = args.runs or Path("runs") / args.preset
-    paths = Paths.under(runs, args.weights or runs / "weights")
+    paths = Paths.under(runs, args.weights or runs / "weights", args.start_from)
     overrides = {k: getattr(args, k) for k in OVERRIDES if getattr(args, k) is not None}
     for recipe in RECIPES if args.recipe == "all" else (args.recipe,):
         figures = train_recipe(recipe, preset, paths, overrides, progress=not args.quiet)
@@ -96,9 +103,6 @@ def train(args: argparse.Namespace) -> None:
 
 def _work(rank: int, args: argparse.Namespace, port: int) -> None:
     """One of several processes: what goes wrong is said by the first one only."""
-    from course_utils.cli import sentence
-    from course_utils.training.processes import join
-
     join(rank, args.processes, port)
     try:
         train(args)
