@@ -435,6 +435,72 @@ def test_check_hands_back_what_the_lesson_goes_on_with(
     assert 'hint("99.scale")' in shown
 
 
+def test_check_finds_an_answer_by_its_name(
+    lesson: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page: dict[str, Any] = {"check": checks.check}
+    exec('scale = check("99.scale")', page)  # its cell did not run: a SyntaxError, say
+    assert page["scale"] is scale
+    assert "There is no scale yet" in capsys.readouterr().out
+    page["scale"] = by_loop
+    exec('scale = check("99.scale")', page)
+    assert page["scale"] is by_loop and "right" in capsys.readouterr().out
+
+
+def test_a_right_answer_that_the_page_can_t_use_is_right(
+    lesson: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_when_large(x: Tensor, k: Tensor) -> Tensor:
+        if len(x) > 100:
+            time.sleep(20)
+        return k[:, None] * x
+
+    def page(generator: torch.Generator) -> Case:
+        return Case((torch.ones(500, 2), torch.ones(500)), label="500 rows")
+
+    large = replace(EXERCISE, page=page, page_seconds=0.1)
+    verdict = examine(large, slow_when_large)
+    assert verdict.state == "passed" and not verdict.goes_on
+    assert "too slow for this page: 500 rows takes it over 0.1 seconds" in verdict.message
+    assert examine(large, in_float64).goes_on
+    exact = replace(EXERCISE, remark=lambda candidate: "It is right, but rough.")
+    monkeypatch.setattr(sys.modules["course_utils.checks.lesson_99"], "EXERCISES", (exact,))
+    assert checks.check("99.scale", by_loop) is scale
+    shown = capsys.readouterr().out
+    assert "right. The lesson goes on with the course's own" in shown and "rough" in shown
+    assert "1 of 1 exercises done" in checks.summary("99").title
+
+
+def test_a_later_slip_takes_nothing_away(lesson: Path) -> None:
+    checks.check("99.scale", by_loop)
+    checks.check("99.scale", raises)
+    assert "1 of 2 exercises done" in checks.summary("99").title
+    assert "scale: done" in " ".join(str(checks.panel("99")).split())
+
+
+def one_row(x: Tensor, k: Tensor) -> Tensor:
+    found = k[:, None] * x
+    return torch.cat([found[:1] + 0.01, found[1:]])
+
+
+def clipped(x: Tensor, k: Tensor) -> Tensor:
+    return (3 * k[:, None] * x).clamp(-1, 1)
+
+
+def test_a_sentence_about_all_elements_holds_in_all_of_them() -> None:
+    message = examine(EXERCISE, one_row, seed=0).message
+    assert "everywhere" not in message and "other values than expected" in message
+    plus = examine(EXERCISE, lambda x, k: k[:, None] * x + 0.01, seed=0).message
+    assert "plus 0.01, everywhere" in plus
+    three = replace(EXERCISE, reference=three_times, mistakes=())
+    assert "clipped to [-1, 1]" in examine(three, clipped, seed=0).message
+
+
+def three_times(x: Tensor, k: Tensor) -> Tensor:
+    """3 k x."""
+    return 3 * k[:, None] * x
+
+
 def test_an_unknown_id_names_the_known_ones(lesson: Path) -> None:
     with pytest.raises(ValueError, match=r"'99.scal'.*99.scale, 99.Twice"):
         checks.check("99.scal", by_loop)
