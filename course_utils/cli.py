@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": "the interactive views as one page, for a projector",
     "grade": "grade the challenges of a class",
     "release": "for authors: write notebooks/ from solutions/",
+    "new": "for authors: the skeleton of a lesson",
 }
 
 
