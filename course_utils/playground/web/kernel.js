@@ -101,15 +101,16 @@ function body(fused) {
   inner.push(...move(k, UNROLL));
 
   const code = [
-    ...set(panel, get(B)),
-    ...repeat(below(get(n), get(N)),
-      set(m, constant(0)),
-      repeat(below(get(m), get(M)),
+    ...repeat(below(get(m), get(M)),
+      set(n, constant(0)),
+      set(panel, get(B)),
+      repeat(below(get(n), get(N)),
         start, set(b, get(panel)), set(k, constant(0)),
         repeat(below(get(k), get(K)), inner),
-        finish, move(m, ROWS)),
-      set(panel, sum(get(panel), times(get(K), constant(4 * COLUMNS)))),
-      move(n, COLUMNS)),
+        finish,
+        set(panel, sum(get(panel), times(get(K), constant(4 * COLUMNS)))),
+        move(n, COLUMNS)),
+      move(m, ROWS)),
   ];
   const locals = [2, ...unsigned(integers), I32, ...unsigned(next - 9 - integers), V128];
   return [...locals, ...code, END];

@@ -142,16 +142,8 @@ export class Machine {
     for (let first = 0; first < N; first += band) {
       const count = Math.min(band, N - first);
       for (let n = 0; n < count; n += COLUMNS) {
-        let to = panels + n * K;
-        for (let c = 0; c < C; c++) {
-          for (let dy = 0; dy < 3; dy++) {
-            for (let dx = 0; dx < 3; dx++, to += COLUMNS) {
-              const from = padded + c * plane + dy * row + dx;
-              for (let j = 0; j < COLUMNS; j++) f[to + j] = f[from + corner[first + n + j]];
-            }
-          }
-        }
-        f.fill(0, to, panels + (n + COLUMNS) * K);             // K was made a multiple of 4
+        unroll(f, padded, panels + n * K, corner.subarray(first + n), C, plane, row);
+        f.fill(0, panels + n * K + 9 * C * COLUMNS, panels + (n + COLUMNS) * K);
       }
       this.multiply(w.rows, count, K, w.at, K, panels, out.at + first, N, bias.at);
     }
@@ -207,8 +199,8 @@ export class Machine {
 
   // --- normalisation -----------------------------------------------------------------------
 
-  /** GroupNorm (Wu and He 2018), and SiLU x * sigmoid(x) after it if asked. */
-  groupNorm(name, x, groups, eps, silu = false) {
+  /** GroupNorm (Wu and He 2018), and SiLU after it where `bend` is true. */
+  groupNorm(name, x, groups, eps, bend = false) {
     const gain = this.weight(`${name}.weight`).at, shift = this.weight(`${name}.bias`).at;
     const out = this.like(x), f = this.floats, P = x.H * x.W, N = places(x), width = x.C / groups;
     for (let b = 0; b < x.B; b++) {
@@ -228,7 +220,7 @@ export class Machine {
           const a = f[gain + c] * scale, d = f[shift + c] - mean * a, at = c * N + b * P;
           for (let i = 0; i < P; i++) {
             const value = a * f[x.at + at + i] + d;
-            f[out.at + at + i] = silu ? value / (1 + Math.exp(-value)) : value;
+            f[out.at + at + i] = bend ? silu(value) : value;
           }
         }
       }
@@ -366,6 +358,48 @@ export class Machine {
   }
 }
 
+/**
+ * One panel of a convolution's input: for 8 places, whose windows begin at `corner`, the 9 C
+ * numbers that each looks at, (9 C, 8). The 8 are written out, because this is half of the time
+ * that a convolution spends outside the product.
+ */
+function unroll(f, padded, to, corner, C, plane, row) {
+  const [a, b, c, d, e, g, h, i] = corner;
+  for (let channel = 0; channel < C; channel++) {
+    for (let dy = 0; dy < 3; dy++) {
+      let from = padded + channel * plane + dy * row;
+      for (let dx = 0; dx < 3; dx++, from++, to += COLUMNS) {
+        f[to] = f[from + a];
+        f[to + 1] = f[from + b];
+        f[to + 2] = f[from + c];
+        f[to + 3] = f[from + d];
+        f[to + 4] = f[from + e];
+        f[to + 5] = f[from + g];
+        f[to + 6] = f[from + h];
+        f[to + 7] = f[from + i];
+      }
+    }
+  }
+}
+
+// --- bends -------------------------------------------------------------------------------------
+
+const REACH = 16, FINE = 1024; // a table from -16 to 16, 1024 numbers to 1
+
+/**
+ * A function from a table, straight lines between its numbers (they miss by at most 1e-7 here);
+ * beyond the table from the formula. It takes a quarter of the formula's time.
+ */
+function tabulate(formula) {
+  const table = Float64Array.from({ length: 2 * REACH * FINE + 2 }, (_, i) =>
+    formula(i / FINE - REACH));
+  return (x) => {
+    const place = (x + REACH) * FINE, i = place | 0;
+    if (!(place >= 0 && i < 2 * REACH * FINE)) return formula(x);
+    return table[i] + (place - i) * (table[i + 1] - table[i]);
+  };
+}
+
 /** Gauss's error function, to 1.5e-7 (Abramowitz and Stegun 1964, formula 7.1.26). */
 export function erf(x) {
   const t = 1 / (1 + 0.3275911 * Math.abs(x));
@@ -374,6 +408,6 @@ export function erf(x) {
   return Math.sign(x) * (1 - series * Math.exp(-x * x));
 }
 
-export const silu = (x) => x / (1 + Math.exp(-x));
-export const gelu = (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2));
-export const quickGelu = (x) => x / (1 + Math.exp(-1.702 * x));
+export const silu = tabulate((x) => x / (1 + Math.exp(-x)));
+export const gelu = tabulate((x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2)));
+export const quickGelu = tabulate((x) => x / (1 + Math.exp(-1.702 * x)));

@@ -23,7 +23,11 @@ export class Tokenizer {
     this.last = vocab[FINISH];
     const pairs = merges.split("\n").map((line) => line.trim().split(/\s+/))
       .filter((pair) => pair.length === 2 && pair[0] !== "#version:");
-    this.rank = new Map(pairs.map((pair, i) => [pair.join(" "), i]));
+    this.rank = new Map(); // left -> right -> when the pair was learned
+    pairs.forEach(([left, right], i) => {
+      if (!this.rank.has(left)) this.rank.set(left, new Map());
+      this.rank.get(left).set(right, i);
+    });
     this.known = new Map(); // word -> tokens
   }
 
@@ -46,10 +50,13 @@ export class Tokenizer {
       if (this.known.size > 10000) this.known.clear();
       let symbols = toSymbols(word);
       for (;;) {
-        const ranks = symbols.slice(1).map((right, i) => this.rank.get(`${symbols[i]} ${right}`));
-        const best = ranks.reduce((low, rank) => Math.min(low, rank ?? Infinity), Infinity);
-        if (best === Infinity) break;
-        symbols = join(symbols, symbols[ranks.indexOf(best)], symbols[ranks.indexOf(best) + 1]);
+        let best = Infinity, at = -1;
+        for (let i = 0; i + 1 < symbols.length; i++) {
+          const rank = this.rank.get(symbols[i])?.get(symbols[i + 1]) ?? Infinity;
+          if (rank < best) [best, at] = [rank, i];
+        }
+        if (at < 0) break;
+        symbols = join(symbols, symbols[at], symbols[at + 1]);
       }
       this.known.set(word, symbols);
     }

@@ -36,12 +36,18 @@ export function readSafetensors(buffer, file) {
 export function toFloats({ dtype, shape, bytes }, scale) {
   const whole = bytes.slice().buffer; // a copy of its own, so that it begins where it may
   if (dtype === "F32") return new Float32Array(whole);
-  if (dtype === "F16") return Float32Array.from(new Uint16Array(whole), (half) => HALVES[half]);
-  if (dtype === "I8" && scale) {
-    const factors = toFloats(scale), row = bytes.length / shape[0];
-    return Float32Array.from(new Int8Array(whole), (n, i) => n * factors[Math.floor(i / row)]);
+  if (dtype !== "F16" && !(dtype === "I8" && scale)) {
+    throw new Error(`A tensor of type ${dtype} is not read here; expected F16 or F32.`);
   }
-  throw new Error(`A tensor of type ${dtype} is not read here; expected F16 or F32.`);
+  const stored = dtype === "F16" ? new Uint16Array(whole) : new Int8Array(whole);
+  const numbers = new Float32Array(stored.length);
+  if (dtype === "F16") {
+    for (let i = 0; i < stored.length; i++) numbers[i] = HALVES[stored[i]];
+    return numbers;
+  }
+  const factors = toFloats(scale), row = stored.length / shape[0];
+  for (let i = 0; i < stored.length; i++) numbers[i] = stored[i] * factors[(i / row) | 0];
+  return numbers;
 }
 
 /**
