@@ -23,6 +23,7 @@ COMMANDS = (
     "reset",
     "verify",
     "demo",
+    "playground",
     "grade",
     "release",
 )
