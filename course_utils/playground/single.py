@@ -68,8 +68,11 @@ def build(path: Path, model: Model) -> int:
 
 
 def _script(attributes: str, content: str) -> str:
-    """A script element. JSON and JavaScript may spell `<` inside a text as an escape."""
-    safe = content.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    """A script element, whose content must not end it: JSON and JavaScript can escape a sign."""
+    if "json" in attributes:
+        safe = content.replace("<", "\\u003c")
+    else:
+        safe = content.replace("</script", "<\\/script").replace("<!--", "<\\!--")
     return f"<script{' ' * bool(attributes)}{attributes}>{safe}</script>"
 
 

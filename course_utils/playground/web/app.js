@@ -78,13 +78,13 @@ export async function start(models, makeWorker) {
     try {
       const { caption: read, notes, words } = await studio.read(studio.settings.prompt);
       caption = read;
-      const chips = words.map(({ text, tokens }) => button(text, (event) => {
+      const chips = words.map((word) => button(word.text, (event) => {
         const on = event.target.getAttribute("aria-pressed") !== "true";
         for (const chip of byId("read").querySelectorAll(".chip")) {
           chip.setAttribute("aria-pressed", "false");
         }
         event.target.setAttribute("aria-pressed", String(on));
-        stage.lookFor(on ? tokens : null);
+        stage.lookFor(on ? word : null);
       }, { class: "chip", "aria-pressed": "false", title: "Where does the picture look for this?" }));
       byId("read").replaceChildren(...(words.length ? ["Read as: ", ...chips] : []),
         ...notes.map((note) => h("span", { class: "note", text: ` ${note}` })));

@@ -44,7 +44,7 @@ export function button(text, onclick, attributes = {}) {
 /** A picture with its name and what to know about it. */
 export function figure(name, words = "", attributes = {}) {
   const canvas = h("canvas", { role: "img", "aria-label": `${name}: nothing yet`, width: 64,
-    height: 64 });
+    height: 64, class: "empty" });
   const title = h("b", { text: name }), text = h("span", { text: words, dir: "auto" });
   return { el: h("figure", attributes, canvas, h("figcaption", {}, title, " ", text)), canvas, text,
     title };

@@ -64,13 +64,10 @@ export function paintDifference(canvas, a, b) {
   return mean;
 }
 
-/** An attention map (side, side) as a veil: the more a place looks at the word, the clearer. */
+/** An attention map (side, side) as a veil over a picture: dark where nothing is looked for. */
 export function paintVeil(canvas, map, side) {
   const most = Math.max(...map, 1e-9), image = new ImageData(side, side);
-  map.forEach((value, i) => {
-    const share = value / most;
-    image.data.set([180, 69, 31, Math.round(225 * share ** 1.2)], 4 * i);
-  });
+  map.forEach((value, i) => (image.data[4 * i + 3] = Math.round(215 * (1 - value / most))));
   const small = new OffscreenCanvas(side, side);
   small.getContext("2d").putImageData(image, 0, 0);
   Object.assign(canvas, { width: 32 * side, height: 32 * side });

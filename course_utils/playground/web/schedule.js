@@ -31,7 +31,8 @@ export class NoiseSchedule {
   /** The timesteps that DDPM, DDIM and Euler visit, from noisy to clean (Lin et al. 2024). */
   timesteps(count) {
     if (this.trailing) {
-      return Array.from({ length: count }, (_, i) => roundHalfEven(this.T - i * this.T / count) - 1);
+      const stride = this.T - (this.T - this.T / count); // rounded as numpy's arange rounds it
+      return Array.from({ length: count }, (_, i) => roundHalfEven(this.T - i * stride) - 1);
     }
     const stride = Math.floor(this.T / count); // one is added, as in Stable Diffusion's pipeline
     return Array.from({ length: count }, (_, i) => 1 + stride * (count - 1 - i));

@@ -13,7 +13,7 @@ export class Stage {
     this.studio = studio;
     this.steps = []; // {step, t, x, x0, epsilon, ..., pixels: {x, x0, negative, positive}}
     this.at = 0;
-    this.word = null;
+    this.word = null; // {text, tokens}: what the veil shows
     this.build();
   }
 
@@ -27,7 +27,8 @@ export class Stage {
       "aria-label": "Step" });
     this.scrub.addEventListener("input", () => { this.pause(); this.show(Number(this.scrub.value)); });
     this.where = h("p");
-    byId("player").append(this.play, this.scrub, this.where);
+    this.about = h("p", { role: "status" });
+    byId("player").append(this.play, this.scrub, this.where, this.about);
     const names = [
       ["predicted", "Predicted picture", "What the U-Net thinks will come out. Lesson 02"],
       ["noise", "Predicted noise", "What it wants to take away, four channels of latents. Lesson 03"],
@@ -37,7 +38,6 @@ export class Stage {
     this.tiles = {};
     for (const [key, name, words] of names) {
       this.tiles[key] = figure(name, words);
-      this.tiles[key].canvas.classList.add("empty");
       byId("tiles").append(this.tiles[key].el);
     }
   }
@@ -130,16 +130,18 @@ export class Stage {
 
   // --- words -----------------------------------------------------------------------------------
 
-  /** The places in the row of tokens of the word to look for, or null for none. */
-  lookFor(tokens) {
-    this.word = tokens;
+  /** Show where the network looks for a word {text, tokens} of the prompt; null shows all. */
+  lookFor(word) {
+    this.word = word;
     if (this.steps[this.at]) this.paintVeil(this.steps[this.at]);
   }
 
   /** Where the network looks for the word at this step: the sum over its tokens. */
   paintVeil(step) {
-    const map = this.word && wordMap(step, this.word);
+    const map = this.word && wordMap(step, this.word.tokens);
     this.veil.hidden = !map;
+    this.about.textContent = map
+      ? `Bright: where the U-Net looks for “${this.word.text}” at this step. Lesson 05` : "";
     if (map) paintVeil(this.veil, map.values, map.side);
   }
 

@@ -6,10 +6,9 @@
 
 const START = "<|startoftext|>", FINISH = "<|endoftext|>", WORD_END = "</w>";
 const SPECIAL = "<\\|startoftext\\|>|<\\|endoftext\\|>";
-// CLIP's split: contractions, runs of letters, single digits, runs of other signs. White space is
-// spelled out, because Python's and JavaScript's differ in a few rare signs.
-const SPACE = "\\s\\x1c-\\x1f\\x85";
-const SPLIT = `'s|'t|'re|'ve|'m|'ll|'d|\\p{L}+|\\p{N}|[^${SPACE}\\p{L}\\p{N}]+`;
+// CLIP's split: contractions, runs of letters, single digits, runs of other signs. JavaScript's \s
+// differs from Python's in two signs, so white space goes by its Unicode name.
+const SPLIT = "'s|'t|'re|'ve|'m|'ll|'d|\\p{L}+|\\p{N}|[^\\p{White_Space}\\p{L}\\p{N}]+";
 
 export class Tokenizer {
   /** vocab: token -> id. merges: the text of merges.txt, a pair a line in the order of learning. */
