@@ -14,7 +14,7 @@ export function comparePanel(studio) {
   let frames = [];
   const show = (i) => {
     const frame = frames[i];
-    if (!frame) return;
+    if (!frame?.pair) return;
     paint(one.canvas, frame.pair[0], `The prompt above, step ${frame.step}`);
     paint(two.canvas, frame.pair[1], `The other prompt, step ${frame.step}`);
     const mean = paintDifference(between.canvas, ...frame.pair);
@@ -29,19 +29,15 @@ export function comparePanel(studio) {
     two.text.textContent = prompts[1];
     frames = [];
     way.disabled = true;
-    const done = await studio.draw({ prompts, decode: [] }, (step) => {
-      if (shownSteps(studio.settings.steps, 6).includes(step.step)) {
-        frames.push({ step: step.step, latents: step.x });
-      }
-    });
-    if (!done) return;
-    for (const frame of frames) {
-      const n = frame.latents.length / 2;
-      frame.pair = await studio.decode([frame.latents.slice(0, n), frame.latents.slice(n)]);
-      Object.assign(way, { max: frames.indexOf(frame), value: frames.indexOf(frame) });
+    const done = await studio.draw({ prompts }, async (step) => {
+      if (!shownSteps(studio.settings.steps, 6).includes(step.step)) return;
+      const n = step.x.length / 2, frame = { step: step.step };
+      frames.push(frame);
+      frame.pair = await studio.decode([step.x.slice(0, n), step.x.slice(n)]);
+      Object.assign(way, { max: frames.length - 1, value: frames.indexOf(frame) });
       show(frames.indexOf(frame));
-    }
-    way.disabled = false;
+    });
+    way.disabled = !done;
   };
   return [
     h("h2", { text: "Two prompts, one noise" }),

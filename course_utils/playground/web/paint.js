@@ -9,11 +9,13 @@ export function paintPanel(studio, stage) {
   const { side, channels } = studio.model;
   const grid = h("canvas", { class: "pixels grid", tabindex: 0, role: "application",
     "aria-label": "Latents: arrow keys move, space paints", width: side, height: side });
-  const channel = h("select", {}, ...Array.from({ length: channels }, (_, c) =>
-    h("option", { value: c, text: `channel ${c + 1}` })));
+  const channel = h("select", {}, h("option", { value: "all", text: "all channels" }),
+    ...Array.from({ length: channels }, (_, c) =>
+      h("option", { value: c, text: `channel ${c + 1}` })));
   const value = slider("Paint with", { min: -SEEN, max: SEEN, step: 0.5, value: SEEN }, String,
     () => {});
-  const from = slider("At step", { min: 0, max: 1, value: 0 }, String, () => take());
+  const middle = Math.floor((stage.count ?? 2) / 2);
+  const from = slider("At step", { min: 0, max: 2 * middle, value: middle }, String, () => take());
   const [before, after] = [figure("As it was drawn"), figure("With your paint")];
   let latents = null, cursor = { x: 0, y: 0 };
 
@@ -27,11 +29,16 @@ export function paintPanel(studio, stage) {
     if (end) paint(before.canvas, end, "The picture as it was drawn");
     show();
   };
+  const chosen = () => (channel.value === "all" ? Array.from({ length: channels }, (_, c) => c)
+    : [Number(channel.value)]);
   const show = () => {
     if (!latents) return;
-    const c = Number(channel.value), plane = latents.subarray(c * side ** 2, (c + 1) * side ** 2);
-    paintPlanes(grid, plane, side, `Latents, channel ${c + 1}, row ${cursor.y + 1}, column `
-      + `${cursor.x + 1}: ${plane[cursor.y * side + cursor.x].toFixed(1)}`, -SEEN, SEEN);
+    const planes = chosen().map((c) => latents.subarray(c * side ** 2, (c + 1) * side ** 2));
+    const mean = planes[0].map((_, i) =>
+      planes.reduce((sum, plane) => sum + plane[i], 0) / planes.length);
+    paintPlanes(grid, mean, side, `Latents, ${channel.selectedOptions[0].textContent}, row `
+      + `${cursor.y + 1}, column ${cursor.x + 1}: ${mean[cursor.y * side + cursor.x].toFixed(1)}`,
+    -SEEN, SEEN);
     if (document.activeElement === grid) mark();
   };
   const mark = () => { // the keyboard's place: one pixel of the canvas is one number
@@ -41,7 +48,7 @@ export function paintPanel(studio, stage) {
   };
   const dab = () => {
     if (!latents) return;
-    latents[(Number(channel.value) * side + cursor.y) * side + cursor.x] = value.value;
+    for (const c of chosen()) latents[(c * side + cursor.y) * side + cursor.x] = value.value;
     show();
   };
   const place = (event) => {

@@ -13,11 +13,12 @@ export function partsPanel(studio) {
   const millions = (n) => `${(n / 1e6).toFixed(1)} million weights`;
   const square = (n, largest, kind = "") => {
     const length = Math.max(2, LARGEST * Math.sqrt(n / largest));
-    const box = h("div");
+    const box = h("div", { class: `tensor ${kind}` });
     Object.assign(box.style, { width: `${length}px`, height: `${length}px` });
-    return h("div", { class: `tensor ${kind}`, "aria-hidden": "true" }, box);
+    return box;
   };
-  const part = (name, boxes, text, lesson) => h("div", {}, h("h3", { text: name }), ...boxes,
+  const part = (name, boxes, text, lesson) => h("div", {}, h("h3", { text: name }),
+    h("div", { class: "tensors", "aria-hidden": "true" }, ...boxes),
     h("p", { text }), h("p", { class: "lead", text: lesson }));
   return [
     h("h2", { text: "The four parts, to scale" }),

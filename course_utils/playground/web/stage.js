@@ -81,9 +81,9 @@ export class Stage {
     if (!step) return;
     this.at = number;
     this.scrub.value = number;
-    this.where.textContent = `Step ${number} of ${this.count}, `
-      + (number === this.count ? "finished" : `timestep t = ${step.t}`)
-      + (number === 0 ? ": pure noise, decoded" : "");
+    this.where.textContent = `Step ${number} of ${this.count}: ${number === this.count
+      ? "the finished picture" : number === 0 ? `pure noise, decoded (t = ${step.t})`
+        : `what is left of the noise, decoded (t = ${step.t})`}`;
     this.scrub.setAttribute("aria-valuetext", this.where.textContent);
     for (const [key, thumb] of this.thumbs) {
       thumb.setAttribute("aria-pressed", String(key === number));

@@ -15,6 +15,8 @@ export function travelPanel(studio) {
   const picture = figure("On the way");
   const way = h("input", { type: "range", min: 0, max: STOPS - 1, value: 0, disabled: true });
   const play = button("▶ Play", () => toggle(), { disabled: true });
+  const small = Array.from({ length: STOPS }, () => h("canvas", { class: "empty",
+    "aria-hidden": "true", width: 64, height: 64 }));
   let frames = [], timer = null;
 
   const show = (i) => {
@@ -60,6 +62,7 @@ export function travelPanel(studio) {
       const n = done.pixels.length / AT_ONCE;
       shares.forEach((_, i) => {
         frames.push(done.pixels.slice(i * n, (i + 1) * n));
+        paint(small[frames.length - 1], frames.at(-1), "");
         show(frames.length - 1);
       });
     }
@@ -72,7 +75,7 @@ export function travelPanel(studio) {
       + "as long as noise is." }),
     h("div", { class: "row" }, field("To the prompt", prompt, { class: "field wide" }),
       field("To the seed", seed), button("Draw the way", draw, { class: "primary" })),
-    h("div", { class: "three" }, picture.el),
+    h("div", { class: "way" }, picture.el, h("div", { class: "frames" }, ...small)),
     h("div", { class: "row" }, play, field("Where", way, { class: "field wide" })),
   ];
 }
