@@ -68,6 +68,8 @@ function unpack(inline) {
     const packed = inline[path];
     if (!path.endsWith(".safetensors")) return new TextEncoder().encode(packed);
     if (Uint8Array.fromBase64) return Uint8Array.fromBase64(packed);
-    return Uint8Array.from(atob(packed), (sign) => sign.charCodeAt(0));
+    const signs = atob(packed), bytes = new Uint8Array(signs.length);
+    for (let i = 0; i < signs.length; i++) bytes[i] = signs.charCodeAt(i);
+    return bytes;
   };
 }
