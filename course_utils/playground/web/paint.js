@@ -89,6 +89,7 @@ export function paintPanel(studio, stage) {
     const done = await studio.draw({ x: latents, start: from.value, count: stage.count });
     if (done) paint(after.canvas, done.pixels, "The picture with your paint");
   };
+  stage.onFinished = take;
   take();
   return [
     h("h2", { text: "Paint the latents" }),

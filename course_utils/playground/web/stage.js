@@ -13,6 +13,7 @@ export class Stage {
     this.studio = studio;
     this.steps = []; // {step, t, x, x0, epsilon, ..., pixels: {x, x0, negative, positive}}
     this.at = 0;
+    this.onFinished = () => {}; // an experiment that begins where the drawing ended
     this.word = null; // {text, tokens}: what the veil shows
     this.build();
   }
@@ -61,6 +62,7 @@ export class Stage {
     });
     if (!done) return null;
     this.scrub.disabled = this.play.disabled = false;
+    this.onFinished();
     await this.show(settings.steps);
     return done;
   }
