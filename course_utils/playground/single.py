@@ -19,9 +19,7 @@ from course_utils.playground.site import INDEX, WEB, Model
 FEWEST = 4096  # a tensor with fewer numbers stays in half precision
 LARGEST = 127
 IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w.]+)";\n', re.MULTILINE)
-EXPORT = re.compile(
-    r"^export ((?:const|class|(?:async )?function\*?) )(\w+)", re.MULTILINE
-)
+EXPORT = re.compile(r"^export ((?:const|class|(?:async )?function\*?) )(\w+)", re.MULTILINE)
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'wasm-unsafe-eval' blob:; worker-src blob:; "
     "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
@@ -50,9 +48,7 @@ def build(path: Path, model: Model) -> int:
     page = (WEB / INDEX).read_text(encoding="utf-8")
     style = (WEB / "style.css").read_text(encoding="utf-8")
     data = json.dumps({"models": {model.name: {"inline": pack(model)}}}, ensure_ascii=False)
-    page = re.sub(
-        r'(http-equiv="Content-Security-Policy" content=)"[^"]*"', rf'\1"{POLICY}"', page
-    )
+    page = re.sub(r'(http-equiv="Content-Security-Policy" content=)"[^"]*"', rf'\1"{POLICY}"', page)
     page = page.replace('<link rel="stylesheet" href="style.css">', f"<style>\n{style}</style>")
     scripts = "\n".join(
         [

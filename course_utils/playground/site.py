@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.files import write_atomically
-from course_utils.hub import DEFAULT_MODEL, bundled_folder
-from course_utils.models.base import WeightsError
 
 WEB = Path(__file__).parent / "web"
+WEIGHTS = Path(__file__).parents[1] / "weights"
+FIRST = (
+    "emoji-64"  # the course's default model, first in the menu; `hub`, which says so, needs torch
+)
 INDEX, SITE, SERVICE_WORKER = "index.html", "site.json", "service-worker.js"
 # What the page reads of a model's folder; the last it can do without.
 MODEL_FILES = (
@@ -57,15 +59,15 @@ def find_model(name: str) -> Model:
     """A bundled model, with all that the page needs.
 
     Raises:
-        WeightsError: there is no such model, or a file of it is missing.
+        ValueError: there is no such model, or a file of it is missing.
     """
     known = [model.name for model in find_models()]
-    folder = bundled_folder(name)
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or not folder.is_dir():
-        raise WeightsError(f"There is no bundled model {name!r}; expected {' or '.join(known)}.")
+    folder = WEIGHTS / name
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or not (folder / "unet").is_dir():
+        raise ValueError(f"There is no bundled model {name!r}; expected {' or '.join(known)}.")
     for file in MODEL_FILES:
         if not (folder / file).is_file():
-            raise WeightsError(f"{folder} lacks {file}. Fetch the repository again.")
+            raise ValueError(f"{folder} lacks {file}. Fetch the repository again.")
     return Model(name, folder)
 
 
@@ -73,17 +75,17 @@ def find_models() -> list[Model]:
     """The bundled models that the page can draw with, the default first.
 
     Raises:
-        WeightsError: there is none.
+        ValueError: there is none.
     """
-    folders = sorted(path.parent for path in bundled_folder().parent.glob("*/model_index.json"))
+    folders = sorted(path.parent for path in WEIGHTS.glob("*/model_index.json"))
     models = [
         Model(folder.name, folder)
-        for folder in sorted(folders, key=lambda folder: folder.name != DEFAULT_MODEL)
+        for folder in sorted(folders, key=lambda folder: folder.name != FIRST)
         if all((folder / file).is_file() for file in MODEL_FILES)
     ]
     if not models:
-        raise WeightsError(
-            f"There are no weights in {bundled_folder().parent}, so the page has nothing to draw "
+        raise ValueError(
+            f"There are no weights in {WEIGHTS}, so the page has nothing to draw "
             "with. Fetch the repository again, or make them anew with `course train all`."
         )
     return models

@@ -41,8 +41,32 @@ def odd_texts(count: int) -> list[str]:
     pieces = [
         *("cat", "Dog", "it's", "WE'LL", "3d", "style", "naïve", "Straße", "ΣΊΣΥΦΟΣ", "İstanbul"),
         *("שלום", "مرحبا", "नमस्ते", "漢字", "ไทย", "e\u0301", "ﬁ", "①", "½", "Ⅷ", "ǅ", "ꙮ"),
-        *("😀", "👩‍🚀", "👍🏽", "❤️", "🇩🇪", "1️⃣", "<|startoftext|>", "<|endoftext|>", "<|ENDOFTEXT|>"),
-        *("'s", "''", "...", "!?", "-", "_", "a-b", "\\n", "\t", "\n", "\u00a0", "\u2003", "\u200b"),
+        *(
+            "😀",
+            "👩‍🚀",
+            "👍🏽",
+            "❤️",
+            "🇩🇪",
+            "1️⃣",
+            "<|startoftext|>",
+            "<|endoftext|>",
+            "<|ENDOFTEXT|>",
+        ),
+        *(
+            "'s",
+            "''",
+            "...",
+            "!?",
+            "-",
+            "_",
+            "a-b",
+            "\\n",
+            "\t",
+            "\n",
+            "\u00a0",
+            "\u2003",
+            "\u200b",
+        ),
         *("\ufeff", "\x1c", "\x85", "\u2028", "\0", "\u0130", "ß", "K", "Å"),
     ]
     found = ["", " ", "a" * 2000, "😀" * 300, PROMPT, " ".join(["word"] * 100)]
@@ -179,9 +203,7 @@ def odd_model(folder: Path) -> Model:
     return Model("odd", folder)
 
 
-def test_a_model_of_another_shape_runs_without_a_change(
-    browser: object, tmp_path: Path
-) -> None:
+def test_a_model_of_another_shape_runs_without_a_change(browser: object, tmp_path: Path) -> None:
     model = odd_model(tmp_path / "odd")
     page = browser.new_page()  # type: ignore[attr-defined]
     with served([model]) as address:

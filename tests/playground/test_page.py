@@ -77,9 +77,7 @@ def canvas_pixels(locator: object) -> np.ndarray:
     return read_pixels(locator).astype(int)  # type: ignore[arg-type]
 
 
-def test_the_picture_is_that_of_course_draw(
-    visitor: SimpleNamespace, pixels: np.ndarray
-) -> None:
+def test_the_picture_is_that_of_course_draw(visitor: SimpleNamespace, pixels: np.ndarray) -> None:
     found = canvas_pixels(visitor.page.locator("#big canvas").first)
     assert abs(found - pixels.astype(int)).max() <= 1
     assert visitor.page.locator("#strip button").count() == 4
@@ -171,7 +169,7 @@ def test_the_same_in_python_is_python(visitor: SimpleNamespace) -> None:
 
 
 def test_texts_survive_shell_and_python(visitor: SimpleNamespace) -> None:
-    for text in ("it's \"so\" $HOME `x` \\n", "😀 שלום\u2028", "-x", "", "a\nb"):
+    for text in ('it\'s "so" $HOME `x` \\n', "😀 שלום\u2028", "-x", "", "a\nb"):
         line = visitor.page.evaluate(
             """async (prompt) => { const { inPython, cleanSettings } = await import("/settings.js");
             return inPython(cleanSettings({ prompt }, ["emoji-64"]), prompt); }""",
@@ -251,7 +249,8 @@ def test_a_hostile_link_only_draws(visitor: SimpleNamespace, site: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x" * 10_000, "👩‍🚀" * 500, "مرحبا بالعالم שלום", "", "   ", "\0\ufffe", "<|endoftext|>"]
+    "text",
+    ["x" * 10_000, "👩‍🚀" * 500, "مرحبا بالعالم שלום", "", "   ", "\0\ufffe", "<|endoftext|>"],
 )
 def test_odd_prompts_are_drawn_and_spoken_of(visitor: SimpleNamespace, text: str) -> None:
     page = visitor.page
@@ -349,5 +348,7 @@ def test_one_file_opens_from_the_disk(browser: object, tmp_path: Path) -> None:
     finish(seen.page)
     assert seen.problems == []
     assert all(url.startswith(("file:", "blob:", "data:")) for url in seen.requests), seen.requests
-    assert canvas_pixels(seen.page.locator("#big canvas").first).std() > 10  # a picture, not a plane
+    assert (
+        canvas_pixels(seen.page.locator("#big canvas").first).std() > 10
+    )  # a picture, not a plane
     seen.context.close()

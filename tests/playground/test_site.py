@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from safetensors.numpy import load, load_file, save_file
 
 from course_utils.cli import main
+from course_utils.hub import DEFAULT_MODEL
 from course_utils.playground import single, site
 from course_utils.playground.serve import make_server
 
@@ -52,6 +55,23 @@ def test_an_unknown_model_is_refused(name: str, capsys: pytest.CaptureFixture[st
     assert main(["playground", "--model", name, "--out", "unused"]) == 1
     assert capsys.readouterr().err.startswith("course playground: ")
     assert not Path("unused").exists()
+
+
+def test_it_needs_no_torch(tmp_path: Path) -> None:
+    """Where nothing is installed, as in the workflow that publishes the page."""
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'numpy', 'diffusers', 'transformers', 'safetensors'):\n"
+        "    sys.modules[name] = None\n"
+        "from course_utils.cli import main\n"
+        f"sys.exit(main(['playground', '--out', {str(tmp_path / 'site')!r}]))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (tmp_path / "site" / "index.html").is_file()
+
+
+def test_the_first_model_is_the_course_s_default() -> None:
+    assert site.find_models()[0].name == site.FIRST == DEFAULT_MODEL
 
 
 def test_the_server_hands_out_its_list_and_nothing_else() -> None:
