@@ -26,6 +26,7 @@ GROUPS = {
     "draw": "whole pictures",
     "train": "training steps",
     "grade": "grading a class, beside nbgrader",
+    "playground": "the playground's engine in a browser, beside torch",
 }
 
 
@@ -73,7 +74,7 @@ def measure(groups: Sequence[str], quick: bool) -> dict[str, Any]:
         Plain data: `machine`, `weights` and `rows`, see `Row`.
     """
     quiet()
-    from course_utils.bench import drawing, grading, training
+    from course_utils.bench import drawing, grading, playground, training
     from course_utils.bench.subject import find_subject
     from course_utils.runtime import pick_device
 
@@ -94,9 +95,11 @@ def measure(groups: Sequence[str], quick: bool) -> dict[str, Any]:
             "draw": lambda: drawing.pictures_a_minute(subject, pipe, 3 if quick else 11),
             "train": lambda: training.training_steps(subject, 5 if quick else 21),
             "grade": lambda: grading.grading(scratch, 4 if quick else 16, 1 if quick else 3),
+            "playground": lambda: playground.beside_torch(3 if quick else 9),
         }
+        needs = {"grade": grading.why_not, "playground": playground.why_not}
         for group in GROUPS:
-            if group == "grade" and group in groups and (why := grading.why_not()):
+            if group in groups and group in needs and (why := needs[group]()):
                 print(f"left out: {GROUPS[group]}: {why}", file=sys.stderr)
             elif group in groups:
                 say(GROUPS[group])

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from course_utils.playground.serve import make_server
-from course_utils.playground.site import Model, find_models
+from course_utils.playground.site import find_models
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "browser"))  # its harness knows how to start Chromium
+from playground_engine import Engine, served  # noqa: E402
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,48 +49,11 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@contextmanager
-def served(models: list[Model]) -> Iterator[str]:
-    """The page with these models on a free port; yields its address, without a last slash."""
-    with make_server(0, models) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
 @pytest.fixture(scope="session")
 def site() -> Iterator[str]:
     """The address of the page with the bundled models."""
     with served(find_models()) as address:
         yield address
-
-
-class Engine:
-    """The page's modules in a browser, called from Python."""
-
-    def __init__(self, page: Page, address: str) -> None:
-        self.page = page
-        page.goto(f"{address}/site.json")  # a page of the same origin without scripts of its own
-
-    def run(self, code: str, argument: object = None) -> object:
-        """`code` is the body of an async function of `given`; module("x.js") imports a module."""
-        return self.page.evaluate(
-            "async (given) => { const module = (name) => import(`/${name}`);"
-            f" const list = (numbers) => Array.from(numbers); {code} }}",
-            argument,
-        )
-
-    def load(self, model: str) -> None:
-        """Make `pipeline` of a model that the server has."""
-        self.run(
-            """const { readFiles } = await module("files.js");
-            const { Pipeline } = await module("pipeline.js");
-            const base = `/models/${given}/`;
-            window.pipeline = new Pipeline(await readFiles({ base, bytes: 1 }, () => {}));""",
-            model,
-        )
 
 
 @pytest.fixture(scope="module")

@@ -207,20 +207,17 @@ export class Machine {
       for (let first = 0; first < x.C; first += width) {
         let total = 0, squares = 0;
         for (let c = first; c < first + width; c++) {
-          for (let i = 0, at = x.at + c * N + b * P; i < P; i++) total += f[at + i];
-        }
-        const mean = total / (width * P);
-        for (let c = first; c < first + width; c++) {
-          for (let i = 0, at = x.at + c * N + b * P; i < P; i++) {
-            squares += (f[at + i] - mean) ** 2;
+          for (let i = x.at + c * N + b * P, end = i + P; i < end; i++) {
+            total += f[i];
+            squares += f[i] * f[i];
           }
         }
-        const scale = 1 / Math.sqrt(squares / (width * P) + eps);
+        const mean = total / (width * P), variance = squares / (width * P) - mean * mean;
+        const scale = 1 / Math.sqrt(variance + eps);
         for (let c = first; c < first + width; c++) {
-          const a = f[gain + c] * scale, d = f[shift + c] - mean * a, at = c * N + b * P;
-          for (let i = 0; i < P; i++) {
-            const value = a * f[x.at + at + i] + d;
-            f[out.at + at + i] = bend ? silu(value) : value;
+          const a = f[gain + c] * scale, d = f[shift + c] - mean * a, from = x.at + c * N + b * P;
+          for (let i = from, to = out.at + c * N + b * P; i < from + P; i++, to++) {
+            f[to] = bend ? silu(a * f[i] + d) : a * f[i] + d;
           }
         }
       }
@@ -233,13 +230,16 @@ export class Machine {
     const gain = this.weight(`${name}.weight`).at, shift = this.weight(`${name}.bias`).at;
     const out = this.like(x), f = this.floats, N = places(x);
     const mean = new Float64Array(N), scale = new Float64Array(N);
-    for (let c = 0; c < x.C; c++) {
-      for (let n = 0; n < N; n++) mean[n] += f[x.at + c * N + n] / x.C;
+    for (let c = 0, i = x.at; c < x.C; c++) {
+      for (let n = 0; n < N; n++, i++) {
+        mean[n] += f[i];
+        scale[n] += f[i] * f[i];
+      }
     }
-    for (let c = 0; c < x.C; c++) {
-      for (let n = 0; n < N; n++) scale[n] += (f[x.at + c * N + n] - mean[n]) ** 2 / x.C;
+    for (let n = 0; n < N; n++) {
+      mean[n] /= x.C;
+      scale[n] = 1 / Math.sqrt(scale[n] / x.C - mean[n] * mean[n] + eps);
     }
-    for (let n = 0; n < N; n++) scale[n] = 1 / Math.sqrt(scale[n] + eps);
     for (let c = 0; c < x.C; c++) {
       const a = f[gain + c], d = f[shift + c];
       for (let n = 0; n < N; n++) {
@@ -293,12 +293,9 @@ export class Machine {
     for (let i = 0, row = at; i < P; i++, row += S) {
       const end = causal ? Math.min(seen, i + 1) : seen;
       let most = -Infinity, total = 0;
-      for (let j = 0; j < end; j++) most = Math.max(most, f[row + j]);
-      for (let j = 0; j < end; j++) {
-        f[row + j] = Math.exp(f[row + j] - most);
-        total += f[row + j];
-      }
-      for (let j = 0; j < end; j++) f[row + j] /= total;
+      for (let j = 0; j < end; j++) if (f[row + j] > most) most = f[row + j];
+      for (let j = 0; j < end; j++) total += f[row + j] = Math.exp(f[row + j] - most);
+      for (let j = 0, part = 1 / total; j < end; j++) f[row + j] *= part;
       f.fill(0, row + end, row + S);
     }
   }

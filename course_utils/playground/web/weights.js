@@ -62,8 +62,9 @@ export function loadWeights(machine, tensors, prefix, keep = () => true) {
     const rows = up(shape[0], ROWS), columns = row > 1 ? up(row) : 1;
     const at = machine.take(rows * columns);
     machine.floats.fill(0, at, at + rows * columns);
-    for (let r = 0; r < shape[0]; r++) {
-      machine.floats.set(numbers.subarray(r * row, (r + 1) * row), at + r * columns);
+    const rowsAtOnce = columns === row ? shape[0] : 1; // without a gap all of them
+    for (let r = 0; r < shape[0]; r += rowsAtOnce) {
+      machine.floats.set(numbers.subarray(r * row, (r + rowsAtOnce) * row), at + r * columns);
     }
     machine.weights[prefix + name] = { at, shape, rows, columns };
   }
