@@ -411,6 +411,21 @@ def test_weights_that_were_cut_off_are_named(engine: Engine) -> None:
         assert "unet/diffusion_pytorch_model.safetensors is damaged or cut short" in message
 
 
+def test_a_browser_without_webassembly_or_simd_is_told_so(engine: Engine) -> None:
+    messages = engine.run(
+        """const { makeProduct } = await module("kernel.js"), found = [], real = WebAssembly;
+        for (const less of [undefined, { ...real, validate: () => false }]) {
+          globalThis.WebAssembly = less;
+          try { makeProduct(null); } catch (error) { found.push(error.message); }
+        }
+        globalThis.WebAssembly = real;
+        return found;"""
+    )
+    assert len(messages) == 2
+    assert "has no WebAssembly" in messages[0]
+    assert "lacks SIMD" in messages[1]
+
+
 def test_the_error_function_is_gauss_s(engine: Engine) -> None:
     x = torch.linspace(-5, 5, 101, dtype=torch.float64)
     code = """const m = await module("machine.js");

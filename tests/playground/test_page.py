@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -153,6 +154,18 @@ def test_the_png_file_remembers_how_to_draw_it_again(
     expected = {"--seed": "11", "--negative": "a leaf", "--steps": "3", "--guidance": "2.5",
                 "--sampler": "dpm++2m", "--model": "emoji-64"}  # fmt: skip
     assert expected.items() <= options.items()
+
+
+def test_the_link_draws_the_same_again(visitor: SimpleNamespace, site: str) -> None:
+    from playwright.sync_api import expect
+
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site)
+    visitor.page.get_by_role("button", name="Copy link").click()
+    expect(visitor.page.locator("#keep")).to_contain_text("The link is copied.")
+    link = visitor.page.evaluate("navigator.clipboard.readText()")
+    given = dict(parse_qsl(urlsplit(link).fragment, keep_blank_values=True))
+    assert given == {"model": "emoji-64", "prompt": PROMPT, "negative": "a leaf", "steps": "3",
+                     "guidance": "2.5", "sampler": "dpm++2m", "seed": "11"}  # fmt: skip
 
 
 def test_the_same_in_python_is_python(visitor: SimpleNamespace) -> None:

@@ -28,7 +28,8 @@ self.addEventListener("fetch", (event) => {
 });
 
 async function answer(event, request) {
-  const cache = await caches.open(NAME);
+  const cache = await caches.open(NAME).catch(() => null); // storage may be refused later, too
+  if (!cache) return fetch(request);
   const kept = await cache.match(request, { ignoreSearch: true });
   if (kept) return kept;
   const fresh = await fetch(request);

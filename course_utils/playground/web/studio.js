@@ -17,6 +17,11 @@ export class Studio {
     byId("status").textContent = text;
   }
 
+  /** For screen readers, which would not keep up with every step. */
+  speak(text) {
+    byId("spoken").textContent = text;
+  }
+
   /** From 0 to 1; null hides the bar. */
   progress(share) {
     byId("progress").classList.toggle("still", share === null);
@@ -56,8 +61,11 @@ export class Studio {
     });
     this.drawing = drawing;
     this.progress(0);
+    this.speak("Drawing.");
     try {
-      return await drawing;
+      const done = await drawing;
+      if (done) this.speak("The drawing is finished.");
+      return done;
     } catch (error) {
       if (!this.engine.lost) this.trouble(error.message);
       return null;
