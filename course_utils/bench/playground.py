@@ -23,6 +23,8 @@ from course_utils.bench.drawing import difference
 from course_utils.bench.subject import GUIDANCE, PROMPT, SEED, STEPS
 from course_utils.bench.timing import Row, summarize
 from course_utils.pipeline import DEFAULT_SAMPLER, Pipeline
+from course_utils.playground.serve import make_server
+from course_utils.playground.site import find_models
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
@@ -69,8 +71,6 @@ def beside_torch(pairs: int) -> list[Row]:
     Returns:
         Rows for drawing, loading and memory.
     """
-    from course_utils.playground.site import find_models
-
     model = find_models()[0]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -120,9 +120,6 @@ def beside_torch(pairs: int) -> list[Row]:
 def browser_page() -> Iterator[tuple[Any, Callable[[], float], Callable[[], int]]]:
     """A page of the playground's origin, the processor time and the memory of its browser."""
     from playwright.sync_api import sync_playwright
-
-    from course_utils.playground.serve import make_server
-    from course_utils.playground.site import find_models
 
     with make_server(0, find_models()) as server, sync_playwright() as playwright:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -8,12 +8,15 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
+from course_utils.commands.demo import find_port
+from course_utils.playground import single, site
+from course_utils.playground.serve import HOST, make_server
+
 
 def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "playground",
-        help="a web page that draws what you type, without Python",
         description="Opens the playground in the browser: a web page that draws what you type and "
         "shows every step. Only this machine can reach it; Ctrl-C ends it. With --out it is "
         "written instead, for a web server or as one file.",
@@ -38,15 +41,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError, OSError: with the sentence to print.
     """
-    from course_utils.playground import site
-
     models = [site.find_model(args.model)] if args.model else site.find_models()
     if args.out is None:
         return serve(models, args.port, args.no_browser)
     path = Path(args.out)
     if path.suffix.lower() in {".html", ".htm"}:
-        from course_utils.playground import single
-
         size = single.build(path, models[0])
         print(f"{path}: {size / 1e6:.1f} MB with {models[0].name}; it opens from the disk")
     else:
@@ -56,11 +55,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def serve(models: list[Any], port: int | None, quiet: bool) -> int:
+def serve(models: list[site.Model], port: int | None, quiet: bool) -> int:
     """Show the page on this machine until Ctrl-C."""
-    from course_utils.commands.demo import find_port
-    from course_utils.playground.serve import HOST, make_server
-
     with make_server(find_port(port), models) as server:
         address = f"http://{HOST}:{server.server_port}/"
         print(f"The playground is at {address} (Ctrl-C ends it)", flush=True)

@@ -164,7 +164,7 @@ class SceneBench:
         parts = pixels.split(self.settings.batch_size)
         return torch.cat([vae.to_pixels(vae.to_latents(x.to(vae.device))).cpu() for x in parts])
 
-    # --- reading -----------------------------------------------------------------------------------
+    # --- reading -------------------------------------------------------------------------------
 
     def read(self, asked: Sequence[Asked], pixels: Tensor) -> dict[str, Tensor]:
         """Whether each asked word is right in each picture.
