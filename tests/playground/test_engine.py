@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from course_utils.playground.single import quantize
 from course_utils.playground.site import MODEL_FILES, Model, find_models
 from course_utils.samplers import SAMPLERS
 from course_utils.schedules import NoiseSchedule
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 PROMPT = "a cat face, 3d style, on a blue background"
 HALF_A_SHADE = 0.5 / 127.5  # pixels are in [-1, 1]
@@ -203,9 +207,9 @@ def odd_model(folder: Path) -> Model:
     return Model("odd", folder)
 
 
-def test_a_model_of_another_shape_runs_without_a_change(browser: object, tmp_path: Path) -> None:
+def test_a_model_of_another_shape_runs_without_a_change(browser: Browser, tmp_path: Path) -> None:
     model = odd_model(tmp_path / "odd")
-    page = browser.new_page()  # type: ignore[attr-defined]
+    page = browser.new_page()
     with served([model]) as address:
         engine = Engine(page, address)
         engine.load("odd")
@@ -339,7 +343,7 @@ def test_a_whole_picture_is_that_of_course_draw(
 
 
 def test_eight_bits_draw_nearly_the_same_picture(
-    browser: object, pipeline: Pipeline, tmp_path: Path
+    browser: Browser, pipeline: Pipeline, tmp_path: Path
 ) -> None:
     model, folder = find_models()[0], tmp_path / "small"
     for name in MODEL_FILES:
@@ -348,7 +352,7 @@ def test_eight_bits_draw_nearly_the_same_picture(
         if name.endswith(".safetensors"):
             data = quantize(model.folder / name, name.startswith("vae/"))
         (folder / name).write_bytes(data)
-    page = browser.new_page()  # type: ignore[attr-defined]
+    page = browser.new_page()
     with served([Model("small", folder)]) as address:
         engine = Engine(page, address)
         engine.load("small")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
@@ -23,6 +24,9 @@ from course_utils.images import to_uint8
 from course_utils.pipeline import Pipeline
 from course_utils.playground import single
 from course_utils.playground import site as sites
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
 
 PROMPT = "a red apple, flat style"
 START = "#prompt=a+red+apple%2C+flat+style&steps=3&seed=11&negative=a+leaf"
@@ -37,9 +41,9 @@ NAMELESS = """() => [...document.querySelectorAll("input, select, textarea, butt
     .map((el) => el.outerHTML)"""
 
 
-def visit(browser: object, address: str, **options: object) -> SimpleNamespace:
+def visit(browser: Browser, address: str, **options: object) -> SimpleNamespace:
     """A page with what it says on the console and what it fetches."""
-    context = browser.new_context(**{"viewport": {"width": 390, "height": 844}, **options})  # type: ignore[attr-defined]
+    context = browser.new_context(**{"viewport": {"width": 390, "height": 844}, **options})
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     seen = SimpleNamespace(page=page, context=context, problems=[], requests=[])
@@ -51,13 +55,13 @@ def visit(browser: object, address: str, **options: object) -> SimpleNamespace:
     return seen
 
 
-def finish(page: object) -> None:
+def finish(page: Page) -> None:
     """Wait until nothing is being drawn."""
-    page.wait_for_function(FINISHED)  # type: ignore[attr-defined]
+    page.wait_for_function(FINISHED)
 
 
 @pytest.fixture(scope="module")
-def visitor(browser: object, site: str) -> Iterator[SimpleNamespace]:
+def visitor(browser: Browser, site: str) -> Iterator[SimpleNamespace]:
     """A visitor on a phone who has drawn a picture."""
     seen = visit(browser, f"{site}/{START}")
     finish(seen.page)
@@ -73,10 +77,10 @@ def pixels() -> np.ndarray:
     return to_uint8(drawn.pixels)[0].permute(1, 2, 0).numpy()
 
 
-def canvas_pixels(locator: object) -> np.ndarray:
+def canvas_pixels(locator: Locator) -> np.ndarray:
     from harness import read_pixels
 
-    return read_pixels(locator).astype(int)  # type: ignore[arg-type]
+    return read_pixels(locator).astype(int)
 
 
 def test_the_picture_is_that_of_course_draw(visitor: SimpleNamespace, pixels: np.ndarray) -> None:
@@ -282,7 +286,7 @@ def test_odd_prompts_are_drawn_and_spoken_of(visitor: SimpleNamespace, text: str
 # --- what goes wrong -----------------------------------------------------------------------------
 
 
-def test_missing_weights_are_named_and_a_second_try_works(browser: object, site: str) -> None:
+def test_missing_weights_are_named_and_a_second_try_works(browser: Browser, site: str) -> None:
     from playwright.sync_api import expect
 
     seen = visit(browser, "about:blank")
@@ -298,7 +302,7 @@ def test_missing_weights_are_named_and_a_second_try_works(browser: object, site:
     seen.context.close()
 
 
-def test_a_lost_worker_is_started_again(browser: object, site: str) -> None:
+def test_a_lost_worker_is_started_again(browser: Browser, site: str) -> None:
     from playwright.sync_api import expect
 
     seen = visit(browser, "about:blank")
@@ -337,7 +341,7 @@ def plain_server(folder: Path) -> Iterator[str]:
 
 
 def test_the_folder_works_without_a_connection_after_the_first_visit(
-    browser: object, tmp_path: Path
+    browser: Browser, tmp_path: Path
 ) -> None:
     sites.build(tmp_path / "site", sites.find_models())
     with plain_server(tmp_path / "site") as address:
@@ -355,7 +359,7 @@ def test_the_folder_works_without_a_connection_after_the_first_visit(
     seen.context.close()
 
 
-def test_one_file_opens_from_the_disk(browser: object, tmp_path: Path) -> None:
+def test_one_file_opens_from_the_disk(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "playground.html"
     size = single.build(path, sites.find_models()[0])
     assert size == path.stat().st_size <= 35_000_000

@@ -1,4 +1,4 @@
-// Switch off one part of the U-Net and see what it was for. Lesson 03 and 05.
+// Switch off one part of the U-Net and see what it was for. Lessons 03 and 05.
 
 import { button, field, figure, h } from "./dom.js";
 import { paint, paintDifference } from "./pictures.js";

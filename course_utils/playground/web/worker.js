@@ -31,12 +31,13 @@ const QUICK = {
       tokens: text.length, width: text.config.hidden_size, T: schedule.T,
       numbers: { text: numbers("text."), unet: numbers("unet."), vae: numbers("vae.") },
       concepts: taught?.concepts.map(({ name }) => name) ?? [],
-      styles: taught?.styles ?? [], backgrounds: taught?.backgrounds ?? [],
+      styles: taught?.styles ?? [],
+      backgrounds: taught?.kind === "scenes" ? [] : taught?.backgrounds ?? [], // those are places
       ...unet.parts(),
     };
   },
 
-  /** {text} -> {caption, notes, words, padding}: how a prompt is read. */
+  /** {text} -> {caption, notes, words}: how a prompt is read. */
   read({ text }) {
     const { caption, notes } = readPrompt(text, taught, pipeline.tokenizer);
     return { caption, notes, words: pipeline.tokenizer.words(caption) };
