@@ -158,5 +158,5 @@ def service_worker(texts: dict[str, bytes], models: list[Model]) -> bytes:
             digest.update((model.folder / name).read_bytes())
     text = (WEB / SERVICE_WORKER).read_text(encoding="utf-8")
     text = text.replace('VERSION = ""', f"VERSION = {json.dumps(digest.hexdigest()[:16])}")
-    shell = ["./", *(name for name in sorted(texts) if name != INDEX)]
+    shell = ["./", *sorted(texts)]
     return text.replace("SHELL = []", f"SHELL = {json.dumps(shell)}").encode()
