@@ -107,7 +107,7 @@ def challenge_notebook(name: str) -> tuple[Path, Path] | None:
     Args:
         name: "03_teach_it_to_read", "teach_it_to_read", or a path that ends so.
     """
-    from course_utils.grading.names import NAMES
+    from course_utils.challenges.names import NAMES
 
     wanted = Path(name).stem
     for number, title in NAMES.items():

@@ -301,7 +301,7 @@ class ChallengeStanding:
     @property
     def title(self) -> str:
         """In words."""
-        from course_utils.grading.names import TITLES
+        from course_utils.challenges.names import TITLES
 
         return TITLES[self.number]
 
@@ -321,7 +321,7 @@ class ChallengeStanding:
 
 def challenge_standings(progress: Progress) -> list[ChallengeStanding]:
     """Where the challenges stand that are written."""
-    from course_utils.grading.names import NAMES
+    from course_utils.challenges.names import NAMES
     from course_utils.lessons import ROOT
 
     events = progress.events("challenge.")

@@ -1,8 +1,8 @@
-"""`python -m course_utils.grading.calibrate 02`: what known contestants score in a challenge.
+"""What known contestants score in a challenge: `python -m course_utils.challenges.calibrate 02`.
 
-Contestants are declared in `calibration_NN.py`: noise, a naive answer, the reference, real
-pictures, whatever a band must tell apart. Each is verified on many seeds; the table says what was
-measured, with 95 % intervals, how many points it gave, and how often it passed. Written to
+Contestants are declared in the challenge's `contestants.py`: noise, a naive answer, the reference,
+real pictures, whatever a band must tell apart. Each is verified on many seeds; the table says what
+was measured, with 95 % intervals, how many points it gave, and how often it passed. Written to
 `challenges/NN_name/calibration.md` and `calibration.json`, after every seed, and continued there,
 unless the weights that it was measured with have changed: then it starts anew.
 
@@ -24,25 +24,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from course_utils.challenges.declare import Challenge, find_challenge
+from course_utils.challenges.names import NAMES
+from course_utils.evaluation.intervals import student_t
 from course_utils.files import write_atomically
-from course_utils.grading.callers import InKernel
-from course_utils.grading.challenge import Challenge, find_challenge
-from course_utils.grading.verify import Result, verify
+from course_utils.grading.answers.callers import InKernel
+from course_utils.grading.answers.verify import Result, verify
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "course_utils" / "weights"
-RESTS_ON: Mapping[str, tuple[str, ...]] = {
-    "02": ("emoji-64", "judge"),
-    "04": ("emoji-64/vae",),
-    "05": ("emoji-64", "judge"),
-    "06": ("emoji-64", "judge"),
-}
-"""Weights that a challenge measures with; what it measured with others says nothing of these."""
 Functions = Mapping[str, Callable[..., Any]]
 Contestants = Mapping[str, Functions]
 
 
-class Insider(InKernel):
+class SeeingCaller(InKernel):
     """Runs a contestant that may see everything, so that real pictures can be scored too."""
 
     sees_hidden = True
@@ -54,7 +49,9 @@ def contestants(challenge: Challenge) -> Contestants:
     A function takes the same arguments as a learner's, and `**hidden` for what begins with an
     underscore.
     """
-    module = importlib.import_module(f"course_utils.grading.calibration_{challenge.number}")
+    module = importlib.import_module(
+        f"course_utils.challenges.{NAMES[challenge.number]}.contestants"
+    )
     found: Contestants = module.CONTESTANTS
     return found
 
@@ -94,7 +91,7 @@ def calibrate(
         if str(seed) in runs:
             continue
         started = time.monotonic()
-        runs[str(seed)] = summary(verify(challenge, Insider(functions), f"calibration {seed}"))
+        runs[str(seed)] = summary(verify(challenge, SeeingCaller(functions), f"calibration {seed}"))
         runs[str(seed)]["seconds"] = round(time.monotonic() - started, 2)
         _keep(path, weights, found)
         print(f"{name}, seed {seed}: {runs[str(seed)]['points']:g} points", file=sys.stderr)
@@ -117,7 +114,7 @@ def _keep(path: Path, weights: str, found: Mapping[str, Mapping[str, Any]]) -> N
 def weights_sha256(challenge: Challenge) -> str:
     """One digest for all tensors that a challenge measures with; "" where there are none."""
     digest = hashlib.sha256()
-    folders = RESTS_ON.get(challenge.number, ())
+    folders = challenge.rests_on
     for path in sorted(p for folder in folders for p in (WEIGHTS / folder).rglob("*.safetensors")):
         digest.update(path.relative_to(WEIGHTS).as_posix().encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -153,22 +150,31 @@ def _short(value: float | None) -> float | None:
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean and 95 % interval of the mean (Student's t)."""
-    from scipy.stats import t
-
     mean = sum(values) / len(values)
     if len(values) < 2:
         return mean, math.nan, math.nan
     deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    half = float(t.ppf(0.975, len(values) - 1)) * deviation / math.sqrt(len(values))
+    half = student_t(0.975, len(values) - 1) * deviation / math.sqrt(len(values))
     return mean, mean - half, mean + half
 
 
 def share_interval(successes: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (Clopper and Pearson 1934: exact, from the beta distribution)."""
-    from scipy.stats import beta
+    """95 % interval of a share (Clopper and Pearson 1934: exact, by the binomial)."""
 
-    low = float(beta.ppf(0.025, successes, count - successes + 1)) if successes else 0.0
-    high = float(beta.ppf(0.975, successes + 1, count - successes)) if successes < count else 1.0
+    def share_where(reached: int, probability: float) -> float:
+        """The share for which this many successes or more have a probability."""
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            tail = math.fsum(
+                math.comb(count, k) * middle**k * (1 - middle) ** (count - k)
+                for k in range(reached, count + 1)
+            )
+            low, high = (middle, high) if tail < probability else (low, middle)
+        return (low + high) / 2
+
+    low = share_where(successes, 0.025) if successes else 0.0
+    high = share_where(successes + 1, 0.975) if successes < count else 1.0
     return low, high
 
 
@@ -177,9 +183,9 @@ def table(challenge: Challenge, found: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         f"# Calibration of challenge {challenge.number}, {challenge.title}",
         "",
-        f"Made by `python -m course_utils.grading.calibrate {challenge.number}`. Each contestant "
-        "was verified on fresh inputs from each seed. In brackets: 95 % intervals of the mean, and "
-        f"of the share that passes (exact). {challenge.pass_points:g} of {challenge.points:g} "
+        f"Made by `python -m course_utils.challenges.calibrate {challenge.number}`. Each "
+        "contestant was verified on fresh inputs from each seed. In brackets: 95 % intervals "
+        f"of the mean, and of the share that passes (exact). {challenge.pass_points:g} of {challenge.points:g} "
         "points pass.",
         "",
     ]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from course_utils.grading.names import NAMES
+from course_utils.challenges.names import NAMES
 
 
 class Refused(ValueError):
@@ -80,7 +80,7 @@ Oracle = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Step:
+class FollowUp:
     """A further call of a part, made of what came back before, as decoding needs what was encoded.
 
     Attributes:
@@ -130,7 +130,7 @@ class Part:
     advice: str = ""
     oracles: Callable[[Mapping[str, Any]], Mapping[str, Oracle]] | None = None
     limits: Limits = Limits()
-    then: tuple[Step, ...] = ()
+    then: tuple[FollowUp, ...] = ()
 
     def __post_init__(self) -> None:
         points = [band.points for band in self.bands]
@@ -171,7 +171,9 @@ class Challenge:
         pass_points: from here on it is passed.
         setup: code that runs before the answers: imports, and what the brief promises.
         withheld: modules of `course_utils` that an answer may not use where it is graded, because
-            they are what it is asked to write. What is not public (`shown`) never may be.
+            they are what it is asked to write. What is not public (`visibility`) never may be.
+        rests_on: folders of trained weights that it measures with; what was measured with others
+            says nothing of these.
         minutes: for a learner.
     """
 
@@ -182,6 +184,7 @@ class Challenge:
     pass_points: float
     setup: str = "import torch"
     withheld: tuple[str, ...] = ()
+    rests_on: tuple[str, ...] = ()
     minutes: int = 60
 
     @property
@@ -193,6 +196,11 @@ class Challenge:
     def points(self) -> float:
         """The most that it is worth."""
         return sum(part.points for part in self.parts)
+
+
+def every_challenge() -> list[Challenge]:
+    """All that there are."""
+    return [find_challenge(number) for number in NAMES]
 
 
 @functools.lru_cache
@@ -208,13 +216,8 @@ def find_challenge(name: str) -> Challenge:
     wanted = str(name).removesuffix(".ipynb")
     for number, title in NAMES.items():
         if wanted in (number, number.lstrip("0"), f"{number}_{title}", title):
-            module = f"course_utils.grading.challenge_{number}"
-            try:
-                found: Challenge = importlib.import_module(module).CHALLENGE
-            except ModuleNotFoundError as error:
-                if error.name != module:
-                    raise
-                raise ValueError(f"challenge {number} is not written yet") from None
+            module = f"course_utils.challenges.{title}.ask"
+            found: Challenge = importlib.import_module(module).CHALLENGE
             return found
     known = ", ".join(f"{number}_{title}" for number, title in NAMES.items())
     raise ValueError(f"challenge is {name!r}; expected one of {known}")

@@ -16,7 +16,7 @@ from torch import Tensor
 Array = np.ndarray[Any, Any]
 
 
-def foreign(x_T: Array, trace: Sequence[Mapping[str, Any]]) -> float:
+def share_from_elsewhere(x_T: Array, trace: Sequence[Mapping[str, Any]]) -> float:
     """How much of a picture's latents came from elsewhere: the largest share, 0 to 1.
 
     Everything that is used must be a weighted sum of the picture's x_T and of what the network has

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.grading.challenge import Refused
+from course_utils.challenges.declare import Refused
 
 WIDEST = 1e3  # what a latent may be at most; those of pictures have unit variance
 LEAST_DIVERSITY = 0.002  # deviation of a pixel between the pictures of one prompt

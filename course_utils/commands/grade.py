@@ -63,17 +63,17 @@ def run(args: argparse.Namespace) -> int:
         ValueError: an argument makes no sense, or there are no submissions.
         RuntimeError: the sandbox is not in force here.
     """
+    from course_utils.challenges.declare import find_challenge
     from course_utils.grading import reports
-    from course_utils.grading.challenge import find_challenge
-    from course_utils.grading.cohort import Settings, grade_cohort, secret_of
-    from course_utils.grading.gradebook import Gradebook
-    from course_utils.grading.submissions import find_submissions
+    from course_utils.grading.cohort.gradebook import Gradebook
+    from course_utils.grading.cohort.run import GradingSettings, grade_cohort, secret_of
+    from course_utils.grading.cohort.submissions import find_submissions
 
     jobs = _jobs(args.jobs)
     challenge = find_challenge(args.challenge).number if args.challenge else None
     policy = _policy(args)
     found = find_submissions(args.submissions, challenge)
-    settings = Settings(
+    settings = GradingSettings(
         secret_of(args.out), jobs, args.scheduler, sandboxed=not args.unsafe_no_sandbox
     )
     if args.unsafe_no_sandbox:
@@ -122,8 +122,8 @@ def _jobs(asked: int | None) -> int:
 
 
 def _policy(args: argparse.Namespace) -> Any:
-    from course_utils.grading.gradebook import Late, Policy
-    from course_utils.grading.submissions import every_challenge
+    from course_utils.grading.cohort.gradebook import Late, Policy
+    from course_utils.grading.cohort.submissions import every_challenge
 
     names = {each.number: each.name for each in every_challenge()}
     due: dict[str, datetime] = {}
@@ -149,7 +149,7 @@ def _policy(args: argparse.Namespace) -> Any:
 def _export(args: argparse.Namespace, book: Any, policy: Any) -> None:
     if not args.export:
         return
-    from course_utils.grading import exports
+    from course_utils.grading.reports import exports
 
     for kind in args.export:
         folder = args.out / "exports"

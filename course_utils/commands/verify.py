@@ -34,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
         ValueError: it is no notebook of a challenge, or an answer cell is missing.
         SandboxError: there is no sandbox here.
     """
-    from course_utils.grading.challenge import find_challenge
-    from course_utils.grading.notebooks import read_answers
-    from course_utils.grading.process import OtherProcess
-    from course_utils.grading.verify import remember, verify
+    from course_utils.challenges.declare import find_challenge
+    from course_utils.grading.answers.notebooks import read_answers
+    from course_utils.grading.answers.process import OtherProcess
+    from course_utils.grading.answers.verify import remember, verify
 
     try:
         challenge = find_challenge(args.notebook.stem[:2])
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
     start = None
     if args.sandbox:
-        from course_utils.grading.probe import require
-        from course_utils.grading.sandbox import Sandbox
+        from course_utils.grading.sandbox.bubblewrap import Sandbox
+        from course_utils.grading.sandbox.probe import require
 
         require()
         start = Sandbox.for_challenge(challenge).starter()

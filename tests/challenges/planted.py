@@ -1,155 +1,122 @@
-"""Every challenge refuses its planted wrong answers with the fitting words, and accepts right ones.
+"""A challenge refuses its planted wrong answers with the fitting words, and accepts right ones.
 
-`challenge_answers_NN.py` holds, for challenge NN, where an answer is {cell id: source}; cells that
-are left out are those of the solution. Where a name ends in "with nothing withheld", the answer
-finds all of the course, and the checks alone must refuse it::
-
-    WRONG = [(name, answer, {part id: (most points, "a part of the message")}), ...]  # at least 8
-    RIGHT = [(name, answer), ...]                                                     # at least 2
+A challenge's test file derives `TestAnswers` from `PlantedAnswers` and names its answers, each
+{cell id: source}; cells that are left out are those of the solution. Where a name ends in "with
+nothing withheld", the answer finds all of the course, and the checks alone must refuse it.
 """
 
 from __future__ import annotations
 
-import importlib
+import ast
+import functools
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from forked import forked
 
-from course_utils.grading.challenge import NAMES, Challenge, find_challenge
-from course_utils.grading.names import TITLES
-from course_utils.grading.notebooks import read_answers
-from course_utils.grading.process import OtherProcess, beside
-from course_utils.grading.verify import Result, verify
+from course_utils.challenges.declare import Challenge, find_challenge
+from course_utils.challenges.names import NAMES
+from course_utils.grading.answers.notebooks import read_answers
+from course_utils.grading.answers.process import OtherProcess
+from course_utils.grading.answers.verify import Result, generator, verify, verify_part
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).parent
-NUMBERS = [n for n in NAMES if (HERE / f"challenge_answers_{n}.py").exists()]
-ANSWERS = {n: importlib.import_module(f"challenge_answers_{n}") for n in NUMBERS}
-WRONG = [(n, *case) for n in NUMBERS for case in ANSWERS[n].WRONG]
-RIGHT = [(n, *case) for n in NUMBERS for case in ANSWERS[n].RIGHT]
+SEED = "a test"
+Answer = dict[str, str]
+Expected = Mapping[str, tuple[float, str]]
 
 
-def solution_of(challenge: Challenge) -> dict[str, str]:
-    path = ROOT / "solutions" / "challenges" / f"{challenge.name}.ipynb"
-    return dict(read_answers(path, challenge))
+class PlantedAnswers:
+    """The tests; a challenge's own class says what is planted.
 
+    Attributes:
+        number: of the challenge.
+        wrong: (name, answer, {part id: (most points, "a part of the message")}), at least 8.
+        right: (name, answer), at least 2.
+        half_wrong: the name of a wrong answer that would stop a notebook, if a look at it could.
+    """
 
-def run(number: str, answer: dict[str, str], seed: str = "a test", name: str = "") -> Result:
-    challenge = find_challenge(number)
-    start = beside(challenge, sees_all=name.endswith("with nothing withheld"))
-    cells = solution_of(challenge) | answer
-    assert set(cells) == set(challenge.answers), "an answer names a cell that is none"
-    with OtherProcess(challenge, [(id, cells[id]) for id in challenge.answers], start) as caller:
-        return verify(challenge, caller, seed)
+    number: ClassVar[str]
+    wrong: ClassVar[Sequence[tuple[str, Answer, Expected]]]
+    right: ClassVar[Sequence[tuple[str, Answer]]]
+    half_wrong: ClassVar[str]
 
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        for kind, planted in (("wrong", self.wrong), ("right", self.right)):
+            if f"{kind}_answer" in metafunc.fixturenames:
+                names = [case[0][:56] for case in planted]
+                metafunc.parametrize(f"{kind}_answer", planted, ids=names)
 
-def test_every_challenge_that_is_declared_has_answers() -> None:
-    folder = ROOT / "course_utils" / "grading"
-    assert {path.stem[-2:] for path in folder.glob("challenge_[0-9][0-9].py")} == set(NUMBERS)
-    assert {n: find_challenge(n).title for n in NUMBERS} == TITLES
+    def test_enough_answers_are_planted(self) -> None:
+        assert len(self.wrong) >= 8 and len(self.right) >= 2
+        assert sum("cheat" in name for name, *_ in self.wrong) >= 2
 
+    def test_wrong_answers_end_in_the_right_band(
+        self, wrong_answer: tuple[str, Answer, Expected]
+    ) -> None:
+        name, answer, expected = wrong_answer
+        result = run(self.number, answer, name)
+        assert not result.passed, result.table()
+        hold(result.to_json()["parts"], expected)
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_enough_answers_are_planted(number: str) -> None:
-    assert len(ANSWERS[number].WRONG) >= 8 and len(ANSWERS[number].RIGHT) >= 2
-    assert sum("cheat" in name for name, *_ in ANSWERS[number].WRONG) >= 2
+    def test_right_answers_get_full_marks(self, right_answer: tuple[str, Answer]) -> None:
+        result = run(self.number, right_answer[1])
+        assert result.points == result.most, result.table()
 
+    def test_the_graders_own_answers_are_withheld(self) -> None:
+        challenge = find_challenge(self.number)
+        module = f"course_utils.challenges.{NAMES[self.number]}.contestants"
+        take = (
+            f"from {module} import CONTESTANTS\n"
+            "globals().update(next(f for name, f in CONTESTANTS.items() if name[:9] == 'reference'))"
+        )
+        result = run(self.number, dict.fromkeys(challenge.answers, take))
+        assert result.points == 0, result.table()
+        for part in result.parts:
+            assert "challenges is withheld where answers are verified" in part.message
 
-@pytest.mark.parametrize(("number", "name", "answer", "expected"), WRONG, ids=lambda x: str(x)[:56])
-def test_wrong_answers_end_in_the_right_band(
-    number: str, name: str, answer: dict[str, str], expected: dict[str, tuple[float, str]]
-) -> None:
-    result = run(number, answer, name=name)
-    assert not result.passed, result.table()
-    hold(result.to_json()["parts"], expected)
+    def test_the_untouched_challenge_is_not_attempted(self) -> None:
+        challenge = find_challenge(self.number)
+        path = ROOT / "challenges" / f"{challenge.name}.ipynb"
+        with OtherProcess(challenge, read_answers(path, challenge)) as caller:
+            result = verify(challenge, caller)
+        assert {part.verdict for part in result.parts} == {"not attempted"}, result.table()
+        assert not result.passed and not result.attempted
 
-
-def hold(every: Sequence[Mapping[str, Any]], expected: Mapping[str, tuple[float, str]]) -> None:
-    """Parts have at most these points, and say these words."""
-    parts = {part["id"]: part for part in every}
-    for id, (most, words) in expected.items():
-        part = parts[id]
-        assert part["points"] <= most, part
-        assert words in " ".join([part["message"], *part["notes"]]), part
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_the_graders_own_answers_are_withheld(number: str) -> None:
-    challenge = find_challenge(number)
-    take = (
-        f"from course_utils.grading.calibration_{number} import CONTESTANTS\n"
-        "globals().update(next(f for name, f in CONTESTANTS.items() if name[:9] == 'reference'))"
-    )
-    result = run(number, dict.fromkeys(challenge.answers, take))
-    assert result.points == 0, result.table()
-    for part in result.parts:
-        assert f"calibration_{number} is withheld where answers are verified" in part.message
-
-
-@pytest.mark.parametrize(("number", "name", "answer"), RIGHT, ids=lambda x: str(x)[:40])
-def test_right_answers_get_full_marks(number: str, name: str, answer: dict[str, str]) -> None:
-    result = run(number, answer)
-    assert result.points == result.most, result.table()
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_the_untouched_challenge_is_not_attempted(number: str) -> None:
-    challenge: Any = find_challenge(number)
-    path = ROOT / "challenges" / f"{challenge.name}.ipynb"
-    with OtherProcess(challenge, read_answers(path, challenge)) as caller:
-        result = verify(challenge, caller)
-    assert {part.verdict for part in result.parts} == {"not attempted"}, result.table()
-    assert not result.passed and not result.attempted
-
-
-HALF_WRONG = {
-    "01": "nothing before the first row",
-    "02": "another shape",
-    "03": "scaled along the batch; integers as projections",
-    "04": "latents that are flat",
-    "05": "another shape, NaN given to the network",
-    "06": "latents come back, not pictures",
-}
-"""Answers that would stop a notebook, if a look at them could."""
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_a_wrong_answer_does_not_stop_the_notebook(number: str, tmp_path: Path) -> None:
-    """In nbval, as the untouched notebook and the solution are; in the quick look's band."""
-    challenge = find_challenge(number)
-    ((answer, expected),) = [
-        (answer, expected)
-        for name, answer, expected in ANSWERS[number].WRONG
-        if name == HALF_WRONG[number]
-    ]
-    notebook = json.loads((ROOT / "challenges" / f"{challenge.name}.ipynb").read_text())
-    cells = solution_of(challenge) | answer
-    by_id = {f"challenge-{number}-{id}": source for id, source in cells.items()}
-    for cell in notebook["cells"]:
-        id = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
-        if id in by_id:
-            cell["source"] = by_id.pop(id)
-        if "quick_look(" in "".join(cell["source"]) and cell["cell_type"] == "code":
-            cell["source"] = f"{''.join(cell['source'])}\n{SAVE}"
-    assert not by_id, "an answer names a cell that is none"
-    path = tmp_path / f"{challenge.name}.ipynb"
-    path.write_text(json.dumps(notebook))
-    options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300"]
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", path.name],
-        cwd=tmp_path,
-        env={**os.environ, "COURSE_PROGRESS": "off"},
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stdout[-3000:]
-    hold(json.loads((tmp_path / "result.json").read_text()), expected)
+    def test_a_wrong_answer_does_not_stop_the_notebook(self, tmp_path: Path) -> None:
+        """In nbval, as the untouched notebook and the solution are; in the quick look's band."""
+        challenge = find_challenge(self.number)
+        ((answer, expected),) = [
+            (answer, expected) for name, answer, expected in self.wrong if name == self.half_wrong
+        ]
+        notebook = json.loads((ROOT / "challenges" / f"{challenge.name}.ipynb").read_text())
+        cells = solution_of(challenge) | answer
+        by_id = {f"challenge-{self.number}-{id}": source for id, source in cells.items()}
+        for cell in notebook["cells"]:
+            id = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
+            if id in by_id:
+                cell["source"] = by_id.pop(id)
+            if "quick_look(" in "".join(cell["source"]) and cell["cell_type"] == "code":
+                cell["source"] = f"{''.join(cell['source'])}\n{SAVE}"
+        assert not by_id, "an answer names a cell that is none"
+        path = tmp_path / f"{challenge.name}.ipynb"
+        path.write_text(json.dumps(notebook))
+        options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300"]
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", path.name],
+            cwd=tmp_path,
+            env={**os.environ, "COURSE_PROGRESS": "off"},
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stdout[-3000:]
+        hold(json.loads((tmp_path / "result.json").read_text()), expected)
 
 
 SAVE = """
@@ -158,3 +125,87 @@ from pathlib import Path
 
 Path("result.json").write_text(json.dumps(result.to_json()["parts"]))
 """
+
+
+def hold(every: Sequence[Mapping[str, Any]], expected: Expected) -> None:
+    """Parts have at most these points, and say these words."""
+    parts = {part["id"]: part for part in every}
+    for id, (most, words) in expected.items():
+        part = parts[id]
+        assert part["points"] <= most, part
+        assert words in " ".join([part["message"], *part["notes"]]), part
+
+
+def solution_of(challenge: Challenge) -> Answer:
+    """The cells of the solution."""
+    path = ROOT / "solutions" / "challenges" / f"{challenge.name}.ipynb"
+    return dict(read_answers(path, challenge))
+
+
+def run(number: str, answer: Answer, name: str = "") -> Result:
+    """Verify an answer; parts that it does not touch are those of the solution, measured once."""
+    challenge = find_challenge(number)
+    cells = solution_of(challenge) | answer
+    assert set(cells) == set(challenge.answers), "an answer names a cell that is none"
+    start = forked(challenge, sees_all=name.endswith("with nothing withheld"))
+    changed = touched(cells, answer)
+    results = []
+    with OtherProcess(challenge, [(id, cells[id]) for id in challenge.answers], start) as caller:
+        for part in challenge.parts:
+            if changed.isdisjoint(part.functions):
+                results.append(solved(number).parts[challenge.parts.index(part)])
+            else:
+                results.append(verify_part(part, caller, generator(SEED, number, part.id)))
+    points = sum(result.points for result in results)
+    return Result(challenge.name, SEED, tuple(results), points >= challenge.pass_points)
+
+
+@functools.cache
+def solved(number: str) -> Result:
+    """What the solution gives."""
+    challenge = find_challenge(number)
+    cells = list(solution_of(challenge).items())
+    with OtherProcess(challenge, cells, forked(challenge)) as caller:
+        return verify(challenge, caller, SEED)
+
+
+def touched(cells: Answer, answer: Answer) -> set[str]:
+    """The functions that may do something else than the solution's.
+
+    Those are the functions that an answer defines, and what uses such a name. An answer that does
+    more than define may touch everything.
+
+    Args:
+        cells: all of the notebook, with the answer among them.
+        answer: the cells that are not the solution's.
+    """
+    names: set[str] = set()
+    uses: dict[str, set[str]] = {}
+    plain = True
+    for id, source in cells.items():
+        try:
+            body = ast.parse(source).body
+        except SyntaxError:
+            body, plain = [], False
+        for node in body:
+            inside = list(ast.walk(node))
+            bound: set[str] = set()
+            if isinstance(node, ast.FunctionDef):
+                bound = {node.name}
+                uses[node.name] = {each.id for each in inside if isinstance(each, ast.Name)}
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                bound = {each.asname or each.name.split(".")[0] for each in node.names}
+            elif isinstance(node, ast.Assign) and not any(isinstance(x, ast.Call) for x in inside):
+                bound = {each.id for each in node.targets if isinstance(each, ast.Name)}
+                plain &= len(bound) == len(node.targets)
+            elif id in answer:
+                plain = False
+            if id in answer:
+                names |= bound
+    if not plain:
+        return {
+            name for each in NAMES for part in find_challenge(each).parts for name in part.functions
+        }
+    while more := {name for name, used in uses.items() if used & names} - names:
+        names |= more
+    return names

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from course_utils.grading import calibrate
-from course_utils.grading.challenge import (
+from course_utils.challenges import calibrate
+from course_utils.challenges.declare import (
     NAMES,
     Band,
     Challenge,
@@ -31,7 +33,9 @@ PART = Part(
     quantity="number",
     better="more",
 )
-CHALLENGE = Challenge("01", "Test", ("answer",), (PART,), pass_points=3, setup="")
+CHALLENGE = Challenge(
+    "01", "Test", ("answer",), (PART,), pass_points=3, setup="", rests_on=("net",)
+)
 
 
 @pytest.fixture
@@ -46,7 +50,6 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int],
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "model.safetensors").write_bytes(b"first")
     monkeypatch.setattr(calibrate, "WEIGHTS", tmp_path)
-    monkeypatch.setattr(calibrate, "RESTS_ON", {"01": ("net",)})
     monkeypatch.setattr(calibrate, "contestants", lambda challenge: both)
 
     def run(seeds: int) -> list[str]:
@@ -129,7 +132,26 @@ def test_the_shipped_table_is_that_of_the_shipped_runs(number: str) -> None:
     assert (folder / "calibration.md").read_text() == calibrate.table(challenge, kept["runs"])
 
 
-def test_every_folder_that_a_challenge_rests_on_is_there() -> None:
-    assert set(calibrate.RESTS_ON) <= set(NAMES)
-    for folders in calibrate.RESTS_ON.values():
-        assert all(list((calibrate.WEIGHTS / f).rglob("*.safetensors")) for f in folders)
+@pytest.mark.parametrize("number", NAMES)
+def test_every_folder_that_a_challenge_rests_on_is_there(number: str) -> None:
+    for folder in find_challenge(number).rests_on:
+        assert list((calibrate.WEIGHTS / folder).rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(("successes", "count"), [(0, 40), (1, 40), (20, 40), (40, 40), (3, 7)])
+def test_intervals_of_shares_are_those_of_the_beta_distribution(successes: int, count: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    low = stats.beta.ppf(0.025, successes, count - successes + 1) if successes else 0.0
+    high = stats.beta.ppf(0.975, successes + 1, count - successes) if successes < count else 1.0
+    assert calibrate.share_interval(successes, count) == pytest.approx((low, high), abs=1e-9)
+
+
+def test_calibration_needs_nothing_that_learners_lack() -> None:
+    """Packages that only tests are given, such as scipy, are not there."""
+    code = (
+        "import sys\nsys.modules['scipy'] = None\n"
+        "from course_utils.challenges import calibrate\n"
+        "print(calibrate.interval([1.0, 2.0, 4.0]), calibrate.share_interval(2, 3))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from planted import PlantedAnswers
+
 
 def answer(body: str, before: str = "") -> dict[str, str]:
     """A `sample` with these lines, after other lines."""
@@ -209,3 +211,9 @@ RIGHT = [
         ),
     ),
 ]
+
+
+class TestAnswers(PlantedAnswers):
+    number = "02"
+    wrong, right = WRONG, RIGHT
+    half_wrong = "another shape"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from planted import PlantedAnswers
+
 
 def indented(body: str) -> str:
     return "\n".join(f"    {line}" for line in body.strip().split("\n"))
@@ -226,3 +228,9 @@ def write_prompt(wants, without, dictionary):
         ),
     ),
 ]
+
+
+class TestAnswers(PlantedAnswers):
+    number = "05"
+    wrong, right = WRONG, RIGHT
+    half_wrong = "another shape, NaN given to the network"

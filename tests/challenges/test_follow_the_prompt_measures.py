@@ -9,14 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils.data.captions import BACKGROUNDS, STYLES
-from course_utils.data.concepts import load_concepts
-from course_utils.grading import challenge_05, received
-from course_utils.grading.challenge import Refused
-from course_utils.grading.challenge_02 import SUBSET
-from course_utils.grading.challenge_05 import CHALLENGE, SETUP, Seen, pipeline
-from course_utils.grading.notebooks import read_notebook
-from course_utils.grading.orders_05 import (
+from course_utils.challenges.declare import Refused
+from course_utils.challenges.follow_the_prompt import ask as challenge_05
+from course_utils.challenges.follow_the_prompt import pictures
+from course_utils.challenges.follow_the_prompt.ask import CHALLENGE, SETUP
+from course_utils.challenges.follow_the_prompt.orders import (
     BACKGROUNDS_SAID,
     COMPLAINTS,
     PRAISE,
@@ -28,6 +25,11 @@ from course_utils.grading.orders_05 import (
     understood,
     words_inputs,
 )
+from course_utils.challenges.follow_the_prompt.pictures import Seen
+from course_utils.challenges.network import SUBSET, pipeline
+from course_utils.data.captions import BACKGROUNDS, STYLES
+from course_utils.data.concepts import load_concepts
+from course_utils.grading.answers.notebooks import read_notebook
 from course_utils.pipeline import words_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,9 +107,9 @@ def seen(**other: Any) -> Seen:
     [({"clipped": 0.2}, "oversat"), ({"diversity": 1e-4}, "same")],
 )
 def test_what_is_refused(other: dict[str, float], words: str) -> None:
-    challenge_05._refuse(seen(copies=1.0), "c")
+    pictures.refuse_flaws(seen(copies=1.0), "c")
     with pytest.raises(Refused, match=words):
-        challenge_05._refuse(seen(**other), "c")
+        pictures.refuse_flaws(seen(**other), "c")
 
 
 def test_latents_and_noise_from_elsewhere_are_refused() -> None:
@@ -119,10 +121,10 @@ def test_latents_and_noise_from_elsewhere_are_refused() -> None:
         trace = [{"used": first, "answer": x0, "t": 999}]
         return {"x_T": x_T, "alpha_bar": alpha_bar, "_trace": trace}
 
-    challenge_05._nothing_foreign(given(x_T), 0.3 * x_T - x0)
+    pictures.refuse_other_latents(given(x_T), 0.3 * x_T - x0)
     for first, end in ((x_T, other), (other, x0), (x_T, x0 + 0.3 * other)):
         with pytest.raises(Refused, match="neither x_T nor an answer"):
-            challenge_05._nothing_foreign(given(first), end)
+            pictures.refuse_other_latents(given(first), end)
 
 
 def test_questions_about_other_noise_are_refused() -> None:
@@ -131,7 +133,7 @@ def test_questions_about_other_noise_are_refused() -> None:
     alpha_bar = pipeline().schedule.alpha_bar.numpy()
 
     def asked(x_t: np.ndarray, t: int) -> None:
-        received.refuse_other_noise(x_T, alpha_bar, [{"used": x_t, "t": t}])
+        validation.refuse_other_noise(x_T, alpha_bar, [{"used": x_t, "t": t}])
 
     early, late = (int((alpha_bar > a).sum()) for a in (0.05, 0.3))
     for t in (999, early, late, 20):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from planted import PlantedAnswers
+
 NEAREST = """
 def timesteps_for(alpha_bar, num_steps):
     return torch.linspace(len(alpha_bar) - 1, 0, num_steps).round().long()
@@ -118,7 +120,7 @@ def rescale(betas, terminal_snr):
         "cheat: changes the measurement in its own process, with nothing withheld",
         {
             "betas-for": """
-from course_utils.grading import challenge_01
+from course_utils.challenges.noise_to_order import ask as challenge_01
 challenge_01.log10_snr = lambda betas: betas * 0
 challenge_01.WORST = 0.0
 def betas_for(snr):
@@ -211,3 +213,9 @@ def timesteps_for(alpha_bar, num_steps):
         },
     ),
 ]
+
+
+class TestAnswers(PlantedAnswers):
+    number = "01"
+    wrong, right = WRONG, RIGHT
+    half_wrong = "nothing before the first row"

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from course_utils.grading import challenge_01
-from course_utils.grading.calibration_01 import betas_for
-from course_utils.grading.challenge import Refused
-from course_utils.grading.challenge_01 import CHALLENGE, best_gap, falling_curve, log10_snr
+from course_utils.challenges.declare import Refused
+from course_utils.challenges.noise_to_order import ask as challenge_01
+from course_utils.challenges.noise_to_order.ask import CHALLENGE, best_gap, falling_curve, log10_snr
+from course_utils.challenges.noise_to_order.contestants import betas_for
 
 PARTS = {part.id: part for part in CHALLENGE.parts}
 

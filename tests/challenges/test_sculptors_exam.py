@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from planted import PlantedAnswers
+
 ARGUMENTS = (
     "prompts, vocab, merges, max_length, x_T, alpha_bar, guidance_scale, scaling_factor, "
     "encode_text, predict, decode"
@@ -249,3 +251,9 @@ RIGHT = [
         },
     ),
 ]
+
+
+class TestAnswers(PlantedAnswers):
+    number = "06"
+    wrong, right = WRONG, RIGHT
+    half_wrong = "latents come back, not pictures"

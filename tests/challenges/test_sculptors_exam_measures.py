@@ -9,13 +9,22 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils.grading import calibration_06 as known
-from course_utils.grading import challenge_06, pieces_06
-from course_utils.grading.calibrate import Insider
-from course_utils.grading.callers import InKernel
-from course_utils.grading.challenge import Refused
-from course_utils.grading.challenge_06 import CHALLENGE, draw_oracles, example, foreign
-from course_utils.grading.verify import generator, verify_part, visible
+from course_utils.challenges.calibrate import SeeingCaller
+from course_utils.challenges.declare import Refused
+from course_utils.challenges.network import pipeline, scene
+from course_utils.challenges.sculptors_exam import contestants as known
+from course_utils.challenges.sculptors_exam import pieces as pieces_module
+from course_utils.challenges.sculptors_exam.ask import CHALLENGE
+from course_utils.challenges.sculptors_exam.chain import (
+    draw_oracles,
+    drawn_pictures,
+    example,
+    gallery,
+    held_out,
+    share_from_elsewhere,
+)
+from course_utils.grading.answers.callers import InKernel
+from course_utils.grading.answers.verify import generator, verify_part, visible
 from course_utils.models.tokenizer import Tokenizer
 
 PARTS = {part.id: part for part in CHALLENGE.parts}
@@ -40,14 +49,14 @@ def test_the_right_ids_are_those_of_transformers(seed: int, tmp_path: Path) -> N
             truncation=True,
             max_length=given["max_length"],
         )["input_ids"]
-        assert np.array_equal(pieces_06.right_ids(given), ids)
+        assert np.array_equal(pieces_module.right_ids(given), ids)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_prompts_are_of_all_lengths(seed: int) -> None:
     for given in PARTS["a"].inputs(np.random.default_rng(seed)):
         end = given["vocab"]["<|endoftext|>"]
-        used = (pieces_06.right_ids(given) != end).sum(axis=1)
+        used = (pieces_module.right_ids(given) != end).sum(axis=1)
         length = given["max_length"]
         assert [] in given["prompts"] and used.min() == 1
         assert (used == length - 1).sum() >= 3  # two that fill the row, and what is cut
@@ -79,7 +88,7 @@ def test_ids_that_people_write(answer: Any, least: float, most: float) -> None:
 def test_the_step_is_that_of_diffusers() -> None:
     from diffusers import DDIMScheduler
 
-    schedule = challenge_06.pipeline().schedule
+    schedule = pipeline().schedule
     theirs = DDIMScheduler.from_config(schedule.to_config("DDIMScheduler"))
     theirs.set_timesteps(10)
     generator = torch.Generator().manual_seed(0)
@@ -93,9 +102,9 @@ def test_the_step_is_that_of_diffusers() -> None:
         }  # fmt: skip
         expected = theirs.step(v, t, x_t)
         x0 = expected.pred_original_sample.numpy()
-        np.testing.assert_allclose(pieces_06.right_parts(given)[0], x0, rtol=0, atol=5e-6)
+        np.testing.assert_allclose(pieces_module.right_parts(given)[0], x0, rtol=0, atol=5e-6)
         x_next = expected.prev_sample.numpy()
-        np.testing.assert_allclose(pieces_06.right_step(given), x_next, rtol=0, atol=5e-6)
+        np.testing.assert_allclose(pieces_module.right_step(given), x_next, rtol=0, atol=5e-6)
 
 
 def pieces(functions: Any) -> tuple[list[Any], list[Any]]:
@@ -122,9 +131,9 @@ def test_the_reference_is_exact_and_errors_cost_points() -> None:
     assert points == sorted(points, reverse=True) and points[0] == 1 and points[-1] == 0
 
 
-@pytest.mark.parametrize("number", range(len(pieces_06.V_MISTAKES)))
+@pytest.mark.parametrize("number", range(len(pieces_module.V_MISTAKES)))
 def test_mistakes_with_v_are_named(number: int) -> None:
-    mistake, sentence = pieces_06.V_MISTAKES[number]
+    mistake, sentence = pieces_module.V_MISTAKES[number]
     inputs, outputs = pieces(known.chain())
     outputs = [
         [part.astype(np.float32) for part in mistake(g)] if "alpha_bar_next" not in g else v
@@ -163,20 +172,20 @@ def test_orders_are_fresh_and_hide_what_is_asked() -> None:
             assert not np.array_equal(first["x_T"], second["x_T"])
             assert not {"asked", "texts", "trace"} & set(visible(first))
             assert len(first["prompts"]) == len(first["x_T"]) and first["alpha_bar"][-1] == 0
-    held_out = set(challenge_06.held_out())
+    unseen = set(held_out())
     for id in "def":
         orders = PARTS[id].inputs(np.random.default_rng(3))
         pairs = {(c, s) for given in orders for c, s, _ in given["_asked"].tolist()}
-        assert pairs == held_out if id == "f" else not pairs & held_out
+        assert pairs == unseen if id == "f" else not pairs & unseen
     scales = [given["guidance_scale"] for given in PARTS["d"].inputs(np.random.default_rng(3))]
     assert scales[0] < 0.7 and scales[1] >= 3
 
 
 def test_held_out_pairs_are_those_of_the_model_card() -> None:
-    names = challenge_06.gallery().names
-    assert ("frog", 2) in {(names[c], s) for c, s in challenge_06.held_out()}
-    assert len(challenge_06.held_out()) == 8
-    assert len(challenge_06.gallery().training) == len(challenge_06.scene().training) + 8
+    names = gallery().names
+    assert ("frog", 2) in {(names[c], s) for c, s in held_out()}
+    assert len(held_out()) == 8
+    assert len(gallery().training) == len(scene().training) + 8
 
 
 def called(draw: Any) -> tuple[dict[str, Any], Any]:
@@ -190,8 +199,8 @@ def called(draw: Any) -> tuple[dict[str, Any], Any]:
 
 def test_a_chain_holds_nothing_foreign() -> None:
     given, value = called(known.chain(calls=3)["draw"])
-    assert foreign(given) < 1e-4
-    assert torch.equal(challenge_06._drawn(given, value), torch.from_numpy(value))
+    assert share_from_elsewhere(given) < 1e-4
+    assert torch.equal(drawn_pictures(given, value), torch.from_numpy(value))
 
 
 def test_fresh_noise_and_clipping_are_foreign() -> None:
@@ -201,21 +210,21 @@ def test_fresh_noise_and_clipping_are_foreign() -> None:
     noise = np.random.default_rng(1).standard_normal(clean.shape).astype(np.float32)
     for spoiled, least in ((clean.clip(-1, 1), 0.05), (clean + 0.1 * noise, 0.03)):
         last["z"] = spoiled
-        assert foreign(given) > least
+        assert share_from_elsewhere(given) > least
         with pytest.raises(Refused, match="neither x_T nor an answer"):
             PARTS["d"].measure([given], [value])
     last["z"] = clean.astype(np.float16).astype(np.float32)
-    assert foreign(given) < 2e-3
+    assert share_from_elsewhere(given) < 2e-3
 
 
 def test_pictures_that_decode_did_not_make_are_refused() -> None:
     given, value = called(known.noise()["draw"])
-    challenge_06._drawn(given, value + 1e-4)
+    drawn_pictures(given, value + 1e-4)
     for other in (value + 0.01, value[::-1].copy(), (value + 1) / 2):
         with pytest.raises(Refused, match="not what decode gave"):
-            challenge_06._drawn(given, other)
+            drawn_pictures(given, other)
     with pytest.raises(Refused, match="NaN"):
-        challenge_06._drawn(given, value * np.nan)
+        drawn_pictures(given, value * np.nan)
 
 
 NOT_THE_SAME = {
@@ -227,7 +236,7 @@ NOT_THE_SAME = {
 
 @pytest.mark.parametrize("functions", NOT_THE_SAME.values(), ids=list(NOT_THE_SAME))
 def test_chains_that_only_the_quiet_scale_tells_apart(functions: Any) -> None:
-    found = verify_part(PARTS["d"], Insider(functions), generator("a test", "d"))
+    found = verify_part(PARTS["d"], SeeingCaller(functions), generator("a test", "d"))
     assert found.points == 0 and found.details["quiet"] > 2 * found.details["loud"]
     note = "first call of predict" if functions is NOT_THE_SAME["x_T ignored"] else "below 1"
     assert any(note in each for each in found.notes), found
@@ -235,7 +244,7 @@ def test_chains_that_only_the_quiet_scale_tells_apart(functions: Any) -> None:
 
 @pytest.mark.parametrize("id", "def")
 def test_the_artists_pictures_are_refused(id: str) -> None:
-    found = verify_part(PARTS[id], Insider(known.real()), generator("a test", id))
+    found = verify_part(PARTS[id], SeeingCaller(known.real()), generator("a test", id))
     assert found.points == 0
     assert found.verdict == ("tampered" if id == "f" else "wrong")
     assert ("are copies" if id == "f" else "neither x_T") in found.message
@@ -245,7 +254,7 @@ def test_pictures_without_decode_are_refused() -> None:
     given = example(WANTED)
     draw_oracles(given)
     with pytest.raises(Refused, match="decode was not called"):
-        challenge_06._drawn(given, np.zeros((2, 3, 64, 64), np.float32))
+        drawn_pictures(given, np.zeros((2, 3, 64, 64), np.float32))
 
 
 ASKED = {

@@ -5,6 +5,8 @@ Some wrong answers leave two of the three budgets open, which saves the time of 
 
 from __future__ import annotations
 
+from planted import PlantedAnswers
+
 NO_FIT = "def fit(training_latents, num_bytes):\n    return {}"
 
 
@@ -301,3 +303,9 @@ def decode(data, parameters, num_bytes):
 """,
 }
 RIGHT = [("equal cells and NumPy's bits", BY_STEPS), ("rows as whole numbers", BY_WHOLE_NUMBERS)]
+
+
+class TestAnswers(PlantedAnswers):
+    number = "04"
+    wrong, right = WRONG, RIGHT
+    half_wrong = "latents that are flat"

@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from course_utils.grading import challenge_04
-from course_utils.grading.callers import Caller, InKernel
-from course_utils.grading.challenge import Band, Challenge, Limits, Measurement, Part, Refused, Step
-from course_utils.grading.process import OtherProcess
-from course_utils.grading.verify import PartResult, verify
+from course_utils.challenges.declare import (
+    Band,
+    Challenge,
+    FollowUp,
+    Limits,
+    Measurement,
+    Part,
+    Refused,
+)
+from course_utils.challenges.squeeze import ask as challenge_04
+from course_utils.grading.answers.callers import Caller, InKernel
+from course_utils.grading.answers.process import OtherProcess
+from course_utils.grading.answers.verify import PartResult, verify
 
 ANSWER = """
 SEEN = []
@@ -51,7 +59,7 @@ def chain(forget: bool, x: int = 2) -> Challenge:
         bands=(Band(1, 1),),
         quantity="sum",
         limits=Limits(seconds=20, megabytes=1500),
-        then=(Step("second", following, forget),),
+        then=(FollowUp("second", following, forget),),
     )
     return Challenge("04", "Test", ("answer",), (part,), pass_points=1, setup="")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from planted import PlantedAnswers
+
 HEAD = "def contrastive_loss(image_features, text_features, log_temperature):\n"
 TRAIN = "def train(batch, num_batches, image_width, text_width, dim):\n"
 TABLE = """
@@ -44,7 +46,7 @@ LOSS = "(F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 
 PAIR = "torch.randn(image_width, dim), torch.randn(text_width, dim)"
 
 ELSEWHERE = train(
-    "    from course_utils.grading.challenge_03 import practice\n"
+    "    from course_utils.challenges.teach_it_to_read.ask import practice\n"
     "    there = practice(0).arguments()['batch']\n"
     "    pairs = [there() for _ in range(20)]\n"
     "    images, words = (torch.cat([p[k] for p in pairs]) for k in ('images', 'words'))\n"
@@ -208,3 +210,9 @@ RIGHT = [
     ("log-sum-exp in float64, a fixed temperature", LOGSUMEXP | train(fitted(temperature=0.15))),
     ("softmax by hand, another temperature", BY_HAND | train(fitted(temperature=0.3))),
 ]
+
+
+class TestAnswers(PlantedAnswers):
+    number = "03"
+    wrong, right = WRONG, RIGHT
+    half_wrong = "scaled along the batch; integers as projections"

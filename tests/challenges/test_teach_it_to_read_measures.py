@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils.grading import challenge_03
-from course_utils.grading.challenge import Refused
-from course_utils.grading.challenge_03 import (
+from course_utils.challenges.declare import Refused
+from course_utils.challenges.teach_it_to_read import world as challenge_03
+from course_utils.challenges.teach_it_to_read.ask import (
     MISTAKES,
     THINGS,
     extreme_features,
@@ -107,7 +107,7 @@ def test_ties_are_no_finds_and_a_reader_that_knows_all_is_found() -> None:
     # Least squares on the test itself, which no answer ever sees.
     names, seen = [], []
     for background in range(len(challenge_03.BACKGROUND_NAMES)):
-        scenes = [challenge_03.Scene(*pair, background) for pair in world.tested]
+        scenes = [challenge_03.Sight(*pair, background) for pair in world.tested]
         seen.append(world.see(scenes).double())
         names.append(world.read([world.caption(scene) for scene in scenes]).double())
     images, words = torch.cat(seen), torch.cat(names)

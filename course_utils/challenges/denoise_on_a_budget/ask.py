@@ -10,26 +10,28 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from course_utils.grading import received
-from course_utils.grading.challenge import (
-    Band,
-    Challenge,
-    Limits,
-    Measurement,
-    Oracle,
-    Part,
+from course_utils.challenges import validation
+from course_utils.challenges.declare import Band, Challenge, Limits, Measurement, Oracle, Part
+from course_utils.challenges.denoise_on_a_budget import NUMBER, TITLE
+from course_utils.challenges.network import (
+    BACKGROUND_NAMES,
+    GUIDANCE,
+    Guided,
+    captions_of,
+    finished,
+    latent_shape,
+    pipeline,
+    round_trip,
+    scene,
 )
-
-if TYPE_CHECKING:
-    from course_utils.evaluation.measure import Scene
-    from course_utils.pipeline import Pipeline
+from course_utils.evaluation import metrics
+from course_utils.evaluation.measure import measure
+from course_utils.schedules import NoiseSchedule
 
 # --- thresholds; each was measured: challenges/02_denoise_on_a_budget/calibration.md --------------
 
@@ -45,9 +47,7 @@ MOST_CLIPPED = 0.03  # share of channel values at 0 or 255 above that of the art
 
 # --- the sizes -----------------------------------------------------------------------------------
 
-SUBSET = "starter"  # what is asked for: 40 things that any judge tells apart, and any person
 CALLS = 8  # of the network, in one call of `sample`
-GUIDANCE = 2.5
 FINISHED_STEPS = 50  # of DPM-Solver++(2M), for the finished picture
 TOY_PICTURES = 16  # of each schedule
 PROMPTS, SEEDS = 6, 2  # of part b
@@ -58,93 +58,12 @@ Array = np.ndarray[Any, Any]
 Inputs = Sequence[Mapping[str, Any]]
 
 
-# --- what is on our side -------------------------------------------------------------------------
-
-
-@functools.lru_cache
-def pipeline() -> Pipeline:
-    """The shipped model, on the CPU, where the same noise gives the same picture everywhere."""
-    from course_utils.pipeline import Pipeline
-
-    return Pipeline.load(device="cpu")
-
-
-@functools.lru_cache
-def scene() -> Scene:
-    """The pinned judge among `SUBSET`'s concepts, the data, and the pairs that were trained on."""
-    from course_utils.data.emoji import CaptionedEmoji
-    from course_utils.evaluation import Judge
-    from course_utils.evaluation.measure import Scene
-
-    data = CaptionedEmoji(SUBSET, split="train")
-    names = tuple(concept.name for concept in data.concepts)
-    return Scene(Judge.load().among(names), SUBSET, names, data.pairs, round_trip)
-
-
-@torch.no_grad()
-def round_trip(pixels: Tensor) -> Tensor:
-    """Pictures through the autoencoder and back."""
-    vae = pipeline().vae
-    return vae.to_pixels(vae.to_latents(pixels))
-
-
-def latent_shape() -> tuple[int, int, int]:
-    """(channels, height, width) of one picture's latents."""
-    config = pipeline().unet.config
-    return config.in_channels, config.sample_size, config.sample_size
-
-
-@dataclass(frozen=True)
-class Guided:
-    """The network with guidance, for pictures that were asked for by these texts."""
-
-    texts: tuple[str, ...]
-    scale: float = GUIDANCE
-
-    @torch.no_grad()
-    def output(self, x_t: Tensor, t: Tensor, cond: Any = None) -> Tensor:
-        """The guided prediction of v, `(N, C, h, w)`."""
-        from course_utils.guidance import guide
-
-        return guide(pipeline().unet, self.scale)(x_t, t, _conditioning(self.texts))
-
-    def x0(self, x_t: Tensor, t: int) -> Tensor:
-        """The picture that it expects, `(N, C, h, w)`."""
-        from course_utils.predictions import to_x0
-
-        schedule = pipeline().schedule
-        output = self.output(x_t, torch.full((len(x_t),), t, dtype=torch.int64))
-        return to_x0(output, x_t, schedule.alpha_bar[t], schedule.prediction_type)
-
-
-@functools.lru_cache(maxsize=8)
-@torch.no_grad()
-def _conditioning(texts: tuple[str, ...]) -> Any:
-    from course_utils.guidance import Conditioning
-
-    encode = pipeline().encode_prompt
-    return Conditioning(encode(texts), encode([""] * len(texts)))
-
-
-@functools.lru_cache(maxsize=256)
-def _finished(texts: tuple[str, ...], noise: bytes) -> Tensor:
-    """What many calls make of the noise, as pixels."""
-    from course_utils.samplers import sample
-
-    x_T = torch.from_numpy(np.frombuffer(noise, np.float32).copy())
-    x_T = x_T.view(len(texts), *latent_shape())
-    denoiser, schedule = Guided(texts).output, pipeline().schedule
-    return pipeline().decode(sample(denoiser, x_T, schedule, num_steps=FINISHED_STEPS))
-
-
 # --- part a: data with an exact denoiser ---------------------------------------------------------
 
 
 @functools.lru_cache
 def tables() -> tuple[Array, ...]:
     """Alpha-bar of four schedules: the model's own, one that ends a little above 0, two others."""
-    from course_utils.schedules import NoiseSchedule
-
     others = (NoiseSchedule.scaled_linear(), NoiseSchedule.linear(), NoiseSchedule.cosine())
     return tuple(each.alpha_bar.numpy() for each in (pipeline().schedule, *others))
 
@@ -219,7 +138,7 @@ def exact_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
     """`denoise` for these data."""
 
     def denoise(x_t: Any, t: Any) -> Array:
-        x, time = received.question(x_t, t, given)
+        x, time = validation.question(x_t, t, given)
         return exact_x0(given, x.astype(np.float64), time).astype(np.float32)
 
     return {"denoise": denoise}
@@ -229,7 +148,7 @@ def measure_exact(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     """Part a: root mean square error against the exact solution, mean over the schedules."""
     errors = []
     for given, value in zip(inputs, outputs, strict=True):
-        found = received.latents("sample", value, given["x_T"].shape)
+        found = validation.latents("sample", value, given["x_T"].shape)
         errors.append(float(np.sqrt(np.mean((found - exact_end(given)) ** 2))))
     note = (
         f"It was {min(errors):.3g} for the best and {max(errors):.3g} for the worst of "
@@ -244,20 +163,14 @@ def measure_exact(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
 
 def picture_inputs(random: np.random.Generator, prompts: int, seeds: int) -> list[dict[str, Any]]:
     """One call: pairs that the model was trained on, all different, on backgrounds by chance."""
-    from course_utils.data.captions import BACKGROUNDS, STYLES, full_caption
-
-    backgrounds = tuple(BACKGROUNDS)
     every = scene().training
     pairs = every[torch.from_numpy(random.choice(len(every), prompts, replace=False))]
     asked = np.repeat(
-        np.column_stack([pairs.numpy(), random.integers(len(backgrounds), size=prompts)]),
+        np.column_stack([pairs.numpy(), random.integers(len(BACKGROUND_NAMES), size=prompts)]),
         seeds,
         axis=0,
     )
-    texts = [
-        full_caption(scene().names[concept], STYLES[style], backgrounds[background])
-        for concept, style, background in asked.tolist()
-    ]
+    texts = captions_of(asked)
     x_T = random.standard_normal((len(texts), *latent_shape())).astype(np.float32)
     alpha_bar = pipeline().schedule.alpha_bar.numpy()
     hidden = {"_asked": asked, "_texts": texts, "_trace": []}  # what denoise is asked
@@ -281,7 +194,7 @@ def network_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
     trace.clear()
 
     def denoise(x_t: Any, t: Any) -> Array:
-        x, time = received.question(x_t, t, given)
+        x, time = validation.question(x_t, t, given)
         trace.append({"used": x, "t": time})
         found: Array = guided.x0(torch.from_numpy(x), time).numpy()
         return found
@@ -291,11 +204,8 @@ def network_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
 
 def measure_judged(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     """Part b: the share of what the prompts ask for that is found in the pictures."""
-    from course_utils.evaluation import metrics
-    from course_utils.evaluation.measure import measure
-
     (given,), (value,) = inputs, outputs
-    latents = received.latents("sample", value, given["x_T"].shape)
+    latents = validation.latents("sample", value, given["x_T"].shape)
     pixels = pipeline().decode(torch.from_numpy(latents))
     asked = torch.from_numpy(given["_asked"])
     measured = measure(scene(), pixels, asked)
@@ -312,10 +222,10 @@ def measure_judged(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     copied = scene().render_pairs(measured.nearest, measured.background)
     distance = metrics.rmse(pixels, round_trip(copied))
     copies = distance < COPIED_RMSE
-    received.refuse_copies(copies.tolist(), MOST_COPIES, "denoise")
-    received.refuse_sameness(diversity)
-    received.refuse_other_noise(given["x_T"], given["alpha_bar"], given["_trace"])
-    received.refuse_oversaturation(
+    validation.refuse_copies(copies.tolist(), MOST_COPIES, "denoise")
+    validation.refuse_sameness(diversity)
+    validation.refuse_other_noise(given["x_T"], given["alpha_bar"], given["_trace"])
+    validation.refuse_oversaturation(
         clipped,
         MOST_CLIPPED,
         "Blotches of pure colour come from too few calls, or from latents that are too large at "
@@ -327,7 +237,7 @@ def measure_judged(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
         f"Against the artists' own pictures, saturation lies {saturation:+.2f} off, and the share "
         f"of values at the end of the scale {clipped:+.1%} (at most {MOST_CLIPPED:+.0%}); two "
         f"pictures of one prompt differ by {diversity:.2g} a pixel (at least "
-        f"{received.LEAST_DIVERSITY:g})."
+        f"{validation.LEAST_DIVERSITY:g})."
     )
     more = {
         "saturation": saturation,
@@ -341,14 +251,12 @@ def measure_judged(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
 
 def measure_compared(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     """Part c: RMSE of pixels against the pictures that many calls make, mean over pictures."""
-    from course_utils.evaluation import metrics
-
     (given,), (value,) = inputs, outputs
-    latents = received.latents("sample", value, given["x_T"].shape)
+    latents = validation.latents("sample", value, given["x_T"].shape)
     pixels = pipeline().decode(torch.from_numpy(latents))
-    received.refuse_other_noise(given["x_T"], given["alpha_bar"], given["_trace"])
-    finished = _finished(tuple(given["_texts"]), given["x_T"].tobytes())
-    errors = metrics.rmse(pixels, finished)
+    validation.refuse_other_noise(given["x_T"], given["alpha_bar"], given["_trace"])
+    right = finished(tuple(given["_texts"]), given["x_T"].tobytes(), GUIDANCE, FINISHED_STEPS)
+    errors = metrics.rmse(pixels, pipeline().decode(right))
     note = (
         f"Pixels go from -1 to 1; the finished pictures take {FINISHED_STEPS} calls from the same "
         f"x_T. The nearest picture has {float(errors.min()):.3f}, the farthest "
@@ -361,11 +269,12 @@ def measure_compared(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
 # --- the challenge -------------------------------------------------------------------------------
 
 CHALLENGE = Challenge(
-    number="02",
-    title="Denoise on a budget",
+    number=NUMBER,
+    title=TITLE,
     answers=("sample",),
     setup="import math\n\nimport torch\nfrom torch import Tensor",
     withheld=("course_utils.samplers", "course_utils.schedules"),
+    rests_on=("emoji-64", "judge"),
     pass_points=PASS_POINTS,
     minutes=75,
     parts=(

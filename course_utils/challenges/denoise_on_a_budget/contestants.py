@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.grading.challenge_02 import Guided, pipeline, scene
+from course_utils.challenges.network import Guided, pipeline, scene
 
 Functions = Mapping[str, Callable[..., Any]]
 Denoise = Callable[..., Tensor]

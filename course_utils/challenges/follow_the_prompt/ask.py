@@ -15,26 +15,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from course_utils.grading import provenance, received
-from course_utils.grading.challenge import (
+from course_utils.challenges import validation
+from course_utils.challenges.declare import (
     Band,
     Challenge,
+    FollowUp,
     Limits,
     Measurement,
     Oracle,
     Part,
-    Refused,
-    Step,
 )
-from course_utils.grading.challenge_02 import Guided, latent_shape, pipeline, scene
-from course_utils.grading.orders_05 import (
+from course_utils.challenges.follow_the_prompt import NUMBER, TITLE
+from course_utils.challenges.follow_the_prompt.orders import (
     WORDS_BANDS,
     Order,
     leaves_open,
@@ -43,13 +40,29 @@ from course_utils.grading.orders_05 import (
     said,
     words_inputs,
 )
+from course_utils.challenges.follow_the_prompt.pictures import (
+    MOST_CLIPPED,
+    details,
+    expected,
+    look_at,
+    share,
+    told,
+)
+from course_utils.challenges.network import (
+    BACKGROUND_NAMES,
+    Guided,
+    latent_shape,
+    pipeline,
+    scene,
+)
+from course_utils.data.captions import STYLES
+from course_utils.samplers import sample
 
 # --- thresholds; each was measured: challenges/05_follow_the_prompt/calibration.md ---------------
 
 NAMED_BANDS = (Band(0.8, 3, "as ordered"), Band(0.7, 2, "nearly"), Band(0.6, 1, "in part"))
 AVOIDED_BANDS = (Band(0.75, 5, "avoided"), Band(0.66, 3, "mostly"), Band(0.5, 1, "in part"))
 PASS_POINTS = 7
-MOST_CLIPPED = {"b": 0.06, "c": 0.03}  # share of values at 0 or 255 above the artists' pictures
 
 # --- the sizes -----------------------------------------------------------------------------------
 
@@ -57,7 +70,6 @@ LOOKS = 16  # of the network, in one call of `draw`
 NAMED_ORDERS, NAMED_SEEDS = 8, 2  # of part b
 OPEN_SEEDS = 2  # of part c, for each thing of PULLED
 DRAFTS, DRAFT_STEPS = 5, 6  # noises for each thing of PULLED that those of part c are taken from
-MOST_FOREIGN = 0.1  # share of latents that is neither x_T nor an answer of predict
 WORDS_LIMITS = Limits(seconds=30.0, megabytes=1500)
 DRAW_LIMITS = Limits(seconds=180.0, megabytes=1500, oracle_calls={"predict": LOOKS})
 
@@ -84,21 +96,17 @@ PULLED = (  # things that get it in about half of the pictures or more
 
 def named_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
     """Part b: pairs that the network was trained on, all different, on backgrounds by chance."""
-    from course_utils.data.captions import BACKGROUNDS, STYLES
-
     every = scene().training.tolist()
     pairs = [every[i] for i in random.choice(len(every), NAMED_ORDERS, replace=False)]
     return [
-        said(Order(scene().names[c], STYLES[s], str(random.choice(list(BACKGROUNDS)))), random)
+        said(Order(scene().names[c], STYLES[s], str(random.choice(BACKGROUND_NAMES))), random)
         for c, s in pairs
     ]
 
 
 def open_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
     """Part c: things that get one style by themselves, on a background, in any style but that."""
-    from course_utils.data.captions import BACKGROUNDS
-
-    colours = [*random.permutation(list(BACKGROUNDS)), *random.choice(list(BACKGROUNDS), 2)]
+    colours = [*random.permutation(BACKGROUND_NAMES), *random.choice(BACKGROUND_NAMES, 2)]
     return [
         said(Order(str(thing), background=str(colour), no_styles=(PULL,)), random)
         for thing, colour in zip(random.permutation(PULLED), colours, strict=False)
@@ -108,9 +116,6 @@ def open_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
 @functools.lru_cache(maxsize=64)
 def _pull(order: Order, noise: bytes) -> tuple[float, ...]:
     """How sure the judge is of PULL in drafts from these noises, with no style named."""
-    from course_utils.data.captions import STYLES
-    from course_utils.samplers import sample
-
     x_T = torch.from_numpy(np.frombuffer(noise, np.float32).copy()).view(-1, *latent_shape())
     texts = (f"a {order.thing}, on a {order.background} background",) * len(x_T)
     denoiser, schedule = Guided(texts, 1.0).output, pipeline().schedule
@@ -137,7 +142,7 @@ def pulled(orders: Inputs, noise: Array) -> Array:
     return np.concatenate(kept)
 
 
-def drawing(seeds: int, salt: int, drafts: int = 0) -> Step:
+def drawing(seeds: int, salt: int, drafts: int = 0) -> FollowUp:
     """The call of `draw` after `write_prompt` was called for every order.
 
     Args:
@@ -165,19 +170,7 @@ def drawing(seeds: int, salt: int, drafts: int = 0) -> Step:
             }
         ]
 
-    return Step("draw", inputs)
-
-
-@torch.no_grad()
-def text_states(texts: Sequence[str]) -> Tensor:
-    """States of texts, each of which is encoded once."""
-    return torch.stack([_text_state(text) for text in texts])
-
-
-@functools.lru_cache(maxsize=1024)
-@torch.no_grad()
-def _text_state(text: str) -> Tensor:
-    return pipeline().encode_prompt(text)[0]
+    return FollowUp("draw", inputs)
 
 
 def predict_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
@@ -195,7 +188,7 @@ def predict_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
     def predict(look: Any, x_t: Any, t: Any) -> Array:
         if look not in texts:
             raise ValueError(f"the look is {look!r}; expected 'prompt', 'negative' or 'empty'")
-        x, time = received.question(x_t, t, given, "look at what the guess gave before")
+        x, time = validation.question(x_t, t, given, "look at what the guess gave before")
         found: Array = expected(texts[look], torch.from_numpy(x), time).numpy()
         trace.append({"used": x, "answer": found, "t": time})
         return found
@@ -203,138 +196,11 @@ def predict_oracle(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
     return {"predict": predict}
 
 
-@torch.no_grad()
-def expected(texts: Sequence[str], x_t: Tensor, t: int) -> Tensor:
-    """The pictures that the network expects at a timestep for these texts, as latents."""
-    from course_utils.predictions import to_x0
-
-    schedule = pipeline().schedule
-    times = torch.full((len(x_t),), t, dtype=torch.int64)
-    output = pipeline().unet(x_t, times, text_states(texts))
-    return to_x0(output, x_t, schedule.alpha_bar[t], schedule.prediction_type)
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What was found in N pictures, each (N,) true or false but for the numbers."""
-
-    thing: Tensor
-    style: Tensor
-    background: Tensor
-    clipped: float
-    saturation: float
-    diversity: float
-    copies: float
-
-
-def look_at(value: Any, given: Mapping[str, Any], seeds: int, part: str) -> Seen:
-    """Decode latents and look at the pictures; refuse what is no answer to the orders.
-
-    Args:
-        value: what `draw` gave.
-        given: to `draw`.
-        seeds: pictures of each order, which stand side by side.
-        part: whose limits apply.
-    """
-    from course_utils.data.captions import BACKGROUNDS, STYLES
-    from course_utils.evaluation import metrics
-    from course_utils.evaluation.measure import measure
-
-    latents = received.latents("draw", value, given["x_T"].shape, nan_hint="")
-    _nothing_foreign(given, latents)
-    pixels = pipeline().decode(torch.from_numpy(latents))
-    orders = [Order(**asked) for asked in given["_asked"]]
-    thing = torch.tensor([scene().names.index(order.thing) for order in orders])
-    background = torch.tensor([list(BACKGROUNDS).index(order.background) for order in orders])
-    verdicts = scene().judge.classify(pixels, thing)
-    style = torch.tensor(
-        [
-            STYLES.index(order.style) if order.style else int(found)
-            for order, found in zip(orders, verdicts.style, strict=True)
-        ]
-    )
-    asked = torch.stack([thing, style, background], dim=1)
-    values = measure(scene(), pixels, asked).values
-    good_style = torch.tensor(
-        [
-            STYLES[int(found)] == order.style
-            if order.style
-            else STYLES[int(found)] not in order.no_styles
-            for order, found in zip(orders, verdicts.style, strict=True)
-        ]
-    )
-    real = scene().render_pairs(asked[:, :2], background)
-    seen = Seen(
-        thing=values["object_top1"],
-        style=good_style,
-        background=values["background"],
-        clipped=float((values["clipped"] - metrics.clipped_share(real)).mean()),
-        saturation=float((values["saturation"] - metrics.saturation(real)).mean()),
-        diversity=float(metrics.pixel_diversity(pixels.unflatten(0, (-1, seeds))).mean()),
-        copies=float(values["near_copy"].float().mean()),
-    )
-    _refuse(seen, part)
-    received.refuse_other_noise(given["x_T"], given["alpha_bar"], given["_trace"])
-    return seen
-
-
-def _nothing_foreign(given: Mapping[str, Any], latents: Array) -> None:
-    """Refuse latents from elsewhere.
-
-    The network draws what it was trained on as near to the data as a copy would come, so what tells
-    a copy is that it does not come out of x_T and predict.
-    """
-    share = provenance.foreign(given["x_T"], [*given["_trace"], {"used": latents}])
-    if share > MOST_FOREIGN:
-        raise Refused(
-            f"{share:.0%} of the latents that predict is given, or that come back, are neither x_T "
-            "nor an answer of predict, nor a weighted sum of these. The pictures have to come out "
-            "of x_T and predict: between the looks there are sums, and factors for whole pictures."
-        )
-
-
-def _refuse(seen: Seen, part: str) -> None:
-    received.refuse_sameness(seen.diversity)
-    received.refuse_oversaturation(
-        seen.clipped,
-        MOST_CLIPPED[part],
-        "A push that is too strong, or that goes on to the last steps, does that.",
-    )
-
-
-def _told(seen: Seen, style: str, most: float) -> str:
-    count = len(seen.thing)
-    return (
-        f"Of {count} pictures {_share(seen.thing):.0%} show the right thing, "
-        f"{_share(seen.background):.0%} the right background, {_share(seen.style):.0%} {style}. "
-        "The share of colour values at the end of the scale lies "
-        f"{seen.clipped:+.1%} off the artists' (at most {most:+.0%}), saturation "
-        f"{seen.saturation:+.2f}; pictures of one order differ by {seen.diversity:.2g} a pixel (at "
-        f"least {received.LEAST_DIVERSITY:g})."
-    )
-
-
-def _share(found: Tensor) -> float:
-    return float(found.float().mean())
-
-
-def _details(seen: Seen) -> dict[str, float]:
-    return {
-        "thing": _share(seen.thing),
-        "style": _share(seen.style),
-        "background": _share(seen.background),
-        "clipped": seen.clipped,
-        "saturation": seen.saturation,
-        "diversity": seen.diversity,
-        "near copies": seen.copies,
-    }
-
-
 def measure_named(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     """Part b: the share of things, styles and backgrounds that are as ordered."""
     seen = look_at(outputs[-1], inputs[-1], NAMED_SEEDS, "b")
-    value = float(np.mean([_share(x) for x in (seen.thing, seen.style, seen.background)]))
-    return Measurement(value, (_told(seen, "the right style", MOST_CLIPPED["b"]),), _details(seen))
+    value = float(np.mean([share(x) for x in (seen.thing, seen.style, seen.background)]))
+    return Measurement(value, (told(seen, "the right style", MOST_CLIPPED["b"]),), details(seen))
 
 
 def measure_open(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
@@ -350,14 +216,14 @@ def measure_open(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
         ]
     )
     good = seen.thing & seen.style & seen.background & left_open
-    notes = [_told(seen, "a style that is not ruled out", MOST_CLIPPED["c"])]
+    notes = [told(seen, "a style that is not ruled out", MOST_CLIPPED["c"])]
     if not bool(left_open.all()):
         notes.append(
             "The customer leaves the style open but for what is ruled out. The words for "
             f"{int((~left_open).sum())} pictures name another one, or hold words that no caption "
             "holds. Those pictures do not count."
         )
-    return Measurement(_share(good), tuple(notes), _details(seen))
+    return Measurement(share(good), tuple(notes), details(seen))
 
 
 # --- the challenge -------------------------------------------------------------------------------
@@ -399,8 +265,8 @@ def carry(x_T, alpha_bar, guess, steps=8):
         before = x0'''
 
 CHALLENGE = Challenge(
-    number="05",
-    title="Follow the prompt",
+    number=NUMBER,
+    title=TITLE,
     answers=("write-prompt", "draw"),
     setup=SETUP,
     withheld=(
@@ -410,6 +276,7 @@ CHALLENGE = Challenge(
         "course_utils.models",
         "course_utils.pipeline",
     ),
+    rests_on=("emoji-64", "judge"),
     pass_points=PASS_POINTS,
     minutes=90,
     parts=(

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.grading.challenge_05 import SETUP, pipeline, scene
+from course_utils.challenges.follow_the_prompt.ask import SETUP
+from course_utils.challenges.network import BACKGROUND_NAMES, pipeline, scene
+from course_utils.data.captions import STYLES
 
 Functions = Mapping[str, Callable[..., Any]]
 Predict = Callable[..., Tensor]
@@ -152,9 +154,7 @@ def turned(x_T: Tensor, **others: Any) -> Tensor:
 @torch.no_grad()
 def real(x_T: Tensor, _asked: Sequence[Mapping[str, Any]], **others: Any) -> Tensor:
     """Latents of the artists' own pictures, a little noisy; in noto where the style is open."""
-    from course_utils.data.captions import BACKGROUNDS, STYLES
-
-    names, colours = scene().names, list(BACKGROUNDS)
+    names, colours = scene().names, BACKGROUND_NAMES
     pairs = [
         (names.index(order["thing"]), STYLES.index(order["style"] or "noto")) for order in _asked
     ]

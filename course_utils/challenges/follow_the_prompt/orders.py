@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.grading.challenge import Band, Measurement, Refused
-from course_utils.grading.challenge_02 import pipeline
+from course_utils.challenges.declare import Band, Measurement, Refused
+from course_utils.challenges.network import pipeline
+from course_utils.data.captions import BACKGROUND_WORDS, BACKGROUNDS, STYLES
 from course_utils.models.tokenizer import split_words
+from course_utils.pipeline import words_of
 
 WORDS_BANDS = (Band(1.0, 2, "every word"), Band(0.9, 1, "nearly"))
 ORDERS = 30  # of part a
@@ -146,8 +148,6 @@ def said(order: Order, random: np.random.Generator) -> dict[str, Any]:
 
 def words_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
     """Orders of every kind: style and background each named, open, or open but for something."""
-    from course_utils.data.captions import BACKGROUNDS, STYLES
-
     found = []
     things = random.permutation(list(THINGS)).tolist()
     for number in range(ORDERS):
@@ -168,8 +168,6 @@ def words_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
 @functools.lru_cache
 def _names() -> dict[str, tuple[list[str], ...]]:
     """By thing, the words of its name and of each synonym that captions use."""
-    from course_utils.pipeline import words_of
-
     vocabulary = pipeline().vocabulary
     assert vocabulary is not None
     return {c.name: tuple(words_of(t) for t in (c.name, *c.synonyms)) for c in vocabulary.concepts}
@@ -193,9 +191,6 @@ class Said:
 
 def understood(text: str, thing: str) -> Said:
     """Read a prompt; the colour in "red apple" is no background."""
-    from course_utils.data.captions import BACKGROUND_WORDS
-    from course_utils.pipeline import words_of
-
     vocabulary = pipeline().vocabulary
     assert vocabulary is not None
     words = words_of(text)

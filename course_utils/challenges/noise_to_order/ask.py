@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.grading.challenge import Band, Challenge, Limits, Measurement, Part, Refused
-from course_utils.grading.received import kind
+from course_utils.challenges.declare import Band, Challenge, Limits, Measurement, Part, Refused
+from course_utils.challenges.noise_to_order import NUMBER, TITLE
+from course_utils.challenges.validation import kind
 
 WORST = 20.0  # decades; what an SNR counts that is infinite, or 0 where it should not be
 LIMITS = Limits(seconds=10.0, megabytes=1500)
@@ -290,8 +291,8 @@ def _timesteps(value: Any, rows: int, num_steps: int) -> np.ndarray[Any, Any]:
 # --- the challenge -------------------------------------------------------------------------------
 
 CHALLENGE = Challenge(
-    number="01",
-    title="Noise to order",
+    number=NUMBER,
+    title=TITLE,
     answers=("betas-for", "rescale", "timesteps-for"),
     setup="import math\n\nimport torch\nfrom torch import Tensor",
     withheld=("course_utils.schedules",),

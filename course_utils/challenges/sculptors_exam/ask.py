@@ -9,28 +9,35 @@ judge looks, at pairs that the model was trained on and at pairs that it never s
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.grading import provenance, received
-from course_utils.grading.challenge import (
+from course_utils.challenges import validation
+from course_utils.challenges.declare import (
     Band,
     Challenge,
+    FollowUp,
     Limits,
     Measurement,
-    Oracle,
     Part,
-    Refused,
-    Step,
 )
-from course_utils.grading.challenge_02 import Guided, latent_shape, pipeline, scene
-from course_utils.grading.pieces_06 import (
+from course_utils.challenges.network import GUIDANCE, finished, pipeline
+from course_utils.challenges.sculptors_exam import NUMBER, TITLE
+from course_utils.challenges.sculptors_exam.chain import (
+    draw_oracles,
+    drawn_pictures,
+    gallery,
+    held_out,
+    picture_order,
+    refuse_other_latents,
+    seen_pairs,
+)
+from course_utils.challenges.sculptors_exam.pieces import (
     GUIDANCE_BANDS,
     STEP_BANDS,
     TOKEN_BANDS,
@@ -43,10 +50,8 @@ from course_utils.grading.pieces_06 import (
     token_inputs,
     v_inputs,
 )
-from course_utils.models.tokenizer import split_words
-
-if TYPE_CHECKING:
-    from course_utils.evaluation.measure import Measured, Scene
+from course_utils.evaluation import metrics
+from course_utils.evaluation.measure import Measured, measure
 
 # --- thresholds; each was measured: challenges/06_sculptors_exam/calibration.md -------------------
 
@@ -56,17 +61,14 @@ HELD_OUT_BANDS = (Band(0.7, 2, "composed"), Band(0.5, 1, "nearly"))  # 0.67 with
 PASS_POINTS = 8
 MOST_COPIES = 0.75  # share of the pictures of part f that may be near copies
 MOST_CLIPPED = 0.08  # share of channel values at 0 or 255 above that of the artists' pictures
-MOST_FOREIGN = 0.02  # share of latents that is neither x_T nor an answer of predict
 
 # --- the sizes -----------------------------------------------------------------------------------
 
 CALLS = 24  # of predict, in one call of `draw`
-GUIDANCE = 2.5  # in parts e and f
 QUIET, LOUD = (0.5, 0.6), (3.0, 4.0)  # scales of part d; near 1, no guidance looks the same
 FINISHED_STEPS = 25  # of DPM-Solver++(2M), for the picture to compare with
 COMPARED = 3  # pictures of each call of part d
 PROMPTS, SEEDS = 6, 2  # of part e; part f draws each held-out pair once
-SAME_PIXELS = 2e-3  # rounding between what decode gave and what draw returns
 DRAW_LIMITS = Limits(
     seconds=300.0,  # a few on a quiet computer; the time of the networks counts too
     megabytes=1500,
@@ -78,98 +80,6 @@ Array = np.ndarray[Any, Any]
 Inputs = Sequence[Mapping[str, Any]]
 
 
-# --- parts d to f: pictures ----------------------------------------------------------------------
-
-
-@functools.lru_cache
-def held_out() -> tuple[tuple[int, int], ...]:
-    """The pairs (concept, style) that the model was never trained on."""
-    from course_utils.data.captions import STYLES
-
-    vocabulary = pipeline().vocabulary
-    assert vocabulary is not None
-    names = scene().names
-    return tuple(
-        (names.index(name), STYLES.index(style))
-        for name, style in vocabulary.held_out
-        if name in names
-    )
-
-
-@functools.lru_cache
-def gallery() -> Scene:
-    """The judge and the data, with the held-out pairs among what must not be copied."""
-    return scene().with_training(torch.cat([scene().training, torch.tensor(held_out())]))
-
-
-def order(asked: Array, noise: Array, guidance_scale: float) -> dict[str, Any]:
-    """The arguments of one call of `draw`.
-
-    Args:
-        asked: (N, 3) concept, style and background of each picture.
-        noise: (N, C, h, w) float32.
-        guidance_scale: 1 is off.
-    """
-    from course_utils.data.captions import BACKGROUNDS, STYLES, full_caption
-
-    backgrounds = tuple(BACKGROUNDS)
-    texts = [
-        full_caption(scene().names[concept], STYLES[style], backgrounds[background])
-        for concept, style, background in asked.tolist()
-    ]
-    tokenizer = pipeline().tokenizer
-    return {
-        "prompts": [split_words(text) for text in texts],
-        "vocab": tokenizer.vocab,
-        "merges": [list(pair) for pair in tokenizer.merges],
-        "max_length": tokenizer.model_max_length,
-        "x_T": noise,
-        "alpha_bar": pipeline().schedule.alpha_bar.numpy(),
-        "guidance_scale": guidance_scale,
-        "scaling_factor": pipeline().vae.config.scaling_factor,
-        "_asked": asked,
-        "_texts": texts,
-        "_trace": [],  # what the oracles were asked and what they gave, see `draw_oracles`
-    }
-
-
-def example(wanted: Sequence[tuple[str, str, str]], seed: int = 0) -> dict[str, Any]:
-    """One call of `draw` for a look in the notebook, and what is hidden from answers with it.
-
-    Args:
-        wanted: concept, style and background of each picture, by name.
-        seed: of the noise.
-    """
-    from course_utils.data.captions import STYLES
-
-    backgrounds = _background_names()
-    asked = [(scene().names.index(c), STYLES.index(s), backgrounds.index(b)) for c, s, b in wanted]
-    noise = np.random.default_rng(seed).standard_normal((len(asked), *latent_shape()))
-    return order(np.array(asked), noise.astype(np.float32), GUIDANCE)
-
-
-def picture_order(
-    random: np.random.Generator, pairs: Array, seeds: int, guidance_scale: float
-) -> list[dict[str, Any]]:
-    """One call: these pairs on backgrounds by chance, some pictures of each."""
-    backgrounds = random.integers(len(_background_names()), size=len(pairs))
-    asked = np.repeat(np.column_stack([pairs, backgrounds]), seeds, axis=0)
-    noise = random.standard_normal((len(asked), *latent_shape())).astype(np.float32)
-    return [order(asked, noise, guidance_scale)]
-
-
-def _background_names() -> Sequence[str]:
-    from course_utils.data.captions import BACKGROUNDS
-
-    return tuple(BACKGROUNDS)
-
-
-def _seen_pairs(random: np.random.Generator, count: int) -> Array:
-    every = scene().training.numpy()
-    found: Array = every[random.choice(len(every), count, replace=False)]
-    return found
-
-
 def same_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
     """Part d: some prompts at a scale below 1, others at one well above, each by chance.
 
@@ -179,13 +89,13 @@ def same_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
     found = []
     for low, high in (QUIET, LOUD):
         scale = round(float(random.uniform(low, high)), 2)
-        found += picture_order(random, _seen_pairs(random, COMPARED), 1, scale)
+        found += picture_order(random, seen_pairs(random, COMPARED), 1, scale)
     return found
 
 
 def seen_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
     """Part e: pairs that the model was trained on, two pictures of each prompt."""
-    return picture_order(random, _seen_pairs(random, PROMPTS), SEEDS, GUIDANCE)
+    return picture_order(random, seen_pairs(random, PROMPTS), SEEDS, GUIDANCE)
 
 
 def held_out_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
@@ -194,53 +104,16 @@ def held_out_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
     return picture_order(random, pairs[random.permutation(len(pairs))], 1, GUIDANCE)
 
 
-def draw_oracles(given: Mapping[str, Any]) -> Mapping[str, Oracle]:
-    """The networks, as they are: no guidance, no conversion, no scaling.
-
-    What they are asked and what they give is kept in `given["_trace"]`.
-    """
-    trace: list[dict[str, Any]] = given["_trace"]
-    trace.clear()
-    count = len(given["x_T"])
-    shape = given["x_T"].shape[1:]
-
-    @torch.no_grad()
-    def encode_text(ids: Any) -> Array:
-        found = _ids(ids, 2 * count)
-        trace.append({"ids": found})
-        states: Array = pipeline().text_encoder(torch.from_numpy(found)).numpy()
-        return states
-
-    @torch.no_grad()
-    def predict(x_t: Any, t: Any, text_states: Any) -> Array:
-        x = received.floats("x_t", x_t, (count, *shape), (2 * count, *shape))
-        time = received.timestep(t, len(given["alpha_bar"]))
-        states = received.floats("text_states", text_states, (len(x), *_states_shape()))
-        times = torch.full((len(x),), time, dtype=torch.int64)
-        v: Array = pipeline().unet(torch.from_numpy(x), times, torch.from_numpy(states)).numpy()
-        trace.append({"t": time, "x_t": x, "v": v})
-        return v
-
-    @torch.no_grad()
-    def decode(z: Any) -> Array:
-        latents = received.floats("z", z, (count, *shape))
-        pixels: Array = pipeline().vae.decode(torch.from_numpy(latents)).clamp(-1, 1).numpy()
-        trace.append({"z": latents, "pixels": pixels})
-        return pixels
-
-    return {"encode_text": encode_text, "predict": predict, "decode": decode}
-
-
 def measure_same(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
     """Part d: RMSE of pixels against what the chain reaches from the same noise, mean over all."""
-    from course_utils.evaluation import metrics
-
     errors, hints = [], list[str]()
     for given, value in zip(inputs, outputs, strict=True):
-        pixels = _drawn(given, value)
-        right = finished(tuple(given["_texts"]), given["x_T"].tobytes(), given["guidance_scale"])
+        pixels = drawn_pictures(given, value)
+        right = finished(
+            tuple(given["_texts"]), given["x_T"].tobytes(), given["guidance_scale"], FINISHED_STEPS
+        )
         errors.append(metrics.rmse(pixels, pipeline().decode(right)))
-        _nothing_foreign(given)
+        refuse_other_latents(given)
         if float(errors[-1].mean()) > SAME_BANDS[0].limit:
             hints += [hint for hint in _hints(given, right) if hint not in hints]
     every = torch.cat(errors)
@@ -267,17 +140,6 @@ def _about_scales(by_call: Sequence[tuple[float, float]]) -> list[str]:
         f"prompt says nothing, at 1 guidance is off, and {scale:g} lies between the two. Such "
         "pictures also depend on their own x_T most."
     ]
-
-
-@functools.lru_cache(maxsize=64)
-def finished(texts: tuple[str, ...], noise: bytes, guidance_scale: float) -> Tensor:
-    """The latents that the right chain reaches from the noise."""
-    from course_utils.samplers import sample
-
-    x_T = torch.from_numpy(np.frombuffer(noise, np.float32).copy())
-    x_T = x_T.view(len(texts), *latent_shape())
-    denoiser = Guided(texts, guidance_scale).output
-    return sample(denoiser, x_T, pipeline().schedule, num_steps=FINISHED_STEPS)
 
 
 def _hints(given: Mapping[str, Any], reached: Tensor) -> list[str]:
@@ -321,22 +183,19 @@ def measure_held_out(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
 
 
 def _judged(part: str, inputs: Inputs, outputs: Sequence[Any], object_among: int) -> Measurement:
-    from course_utils.evaluation import metrics
-    from course_utils.evaluation.measure import measure
-
     (given,), (value,) = inputs, outputs
-    pixels = _drawn(given, value)
+    pixels = drawn_pictures(given, value)
     asked = torch.from_numpy(given["_asked"])
     measured = measure(gallery(), pixels, asked)
     original = gallery().render_pairs(asked[:, :2], asked[:, 2])
     if part == "f":  # what it was trained on it draws as near to the data as a copy would come
-        received.refuse_copies(measured.values["near_copy"].tolist(), MOST_COPIES, "predict")
-    _nothing_foreign(given)
+        validation.refuse_copies(measured.values["near_copy"].tolist(), MOST_COPIES, "predict")
+    refuse_other_latents(given)
     clipped = float((measured.values["clipped"] - metrics.clipped_share(original)).mean())
     diversity = _diversity(given, pixels)
     if diversity is not None:
-        received.refuse_sameness(diversity)
-    received.refuse_oversaturation(
+        validation.refuse_sameness(diversity)
+    validation.refuse_oversaturation(
         clipped,
         MOST_CLIPPED,
         "Look at the guidance scale that is in force, and at the size of the latents that decode "
@@ -353,7 +212,7 @@ def _judged(part: str, inputs: Inputs, outputs: Sequence[Any], object_among: int
     if diversity is not None:
         notes.append(
             f"Two pictures of one prompt differ by {diversity:.2g} a pixel (at least "
-            f"{received.LEAST_DIVERSITY:g})."
+            f"{validation.LEAST_DIVERSITY:g})."
         )
     details = {
         **shares,
@@ -381,78 +240,10 @@ def _mean(shares: Mapping[str, float]) -> float:
 
 def _diversity(given: Mapping[str, Any], pixels: Tensor) -> float | None:
     """Deviation of a pixel over the pictures of one prompt; None where each prompt has one."""
-    from course_utils.evaluation import metrics
-
     seeds = len(pixels) // len(set(given["_texts"]))
     if seeds < 2:
         return None
     return float(metrics.pixel_diversity(pixels.unflatten(0, (-1, seeds))).mean())
-
-
-def _nothing_foreign(given: Mapping[str, Any]) -> None:
-    share = foreign(given)
-    if share > MOST_FOREIGN:
-        raise Refused(
-            f"{share:.0%} of what predict or decode is given is neither x_T nor an answer of "
-            "predict, nor a weighted sum of these. Fresh noise, clipped latents and latents from "
-            "elsewhere are not part of this chain: between the calls there is only arithmetic."
-        )
-
-
-def foreign(given: Mapping[str, Any]) -> float:
-    """The largest share of a picture's latents, of x_t and z alike, that came from elsewhere."""
-    return provenance.foreign(
-        given["x_T"],
-        [
-            {"used": event["x_t"], "answer": event["v"]} if "v" in event else {"used": event["z"]}
-            for event in given["_trace"]
-            if "x_t" in event or "z" in event
-        ],
-    )
-
-
-# --- what comes from the learner -----------------------------------------------------------------
-
-
-def _drawn(given: Mapping[str, Any], value: Any) -> Tensor:
-    """The pictures that `draw` gave, if decode made them."""
-    expected = (len(given["x_T"]), *_picture_shape())
-    pixels = received.tensor("draw", value, expected, nan_hint=received.AT_THE_END)
-    made = [event["pixels"] for event in given["_trace"] if "pixels" in event]
-    if not made:
-        raise Refused(
-            "draw gives pictures, but decode was not called. Pictures have to be what decode makes "
-            "of the finished latents."
-        )
-    gap = float(np.abs(pixels - made[-1]).max())
-    if gap > SAME_PIXELS:
-        raise Refused(
-            f"The pictures are not what decode gave: a pixel differs by {gap:.2g}. Return them as "
-            "they come, in [-1, 1], in the order of the prompts."
-        )
-    return torch.from_numpy(made[-1])
-
-
-def _picture_shape() -> tuple[int, int, int]:
-    config = pipeline().vae.config
-    return config.out_channels, config.sample_size, config.sample_size
-
-
-def _states_shape() -> tuple[int, int]:
-    config = pipeline().text_encoder.config
-    return pipeline().tokenizer.model_max_length, config.hidden_size
-
-
-def _ids(ids: Any, most: int) -> Array:
-    length, known = _states_shape()[0], len(pipeline().tokenizer)
-    if not isinstance(ids, np.ndarray) or ids.dtype.kind != "i":
-        kind = ids.dtype if isinstance(ids, np.ndarray) else type(ids).__name__
-        raise ValueError(f"ids is a {kind}; expected an int64 tensor (N, {length})")
-    if ids.ndim != 2 or ids.shape[1] != length or not 1 <= len(ids) <= most:
-        raise ValueError(f"ids has shape {ids.shape}; expected (1 to {most}, {length})")
-    if ids.min() < 0 or ids.max() >= known:
-        raise ValueError(f"ids goes from {ids.min()} to {ids.max()}; expected 0 to {known - 1}")
-    return ids.astype(np.int64)
 
 
 # --- the challenge -------------------------------------------------------------------------------
@@ -463,8 +254,8 @@ DRAW_ADVICE = (
 )
 
 CHALLENGE = Challenge(
-    number="06",
-    title="Sculptor's exam",
+    number=NUMBER,
+    title=TITLE,
     answers=("token-ids", "from-v", "step", "guide", "draw"),
     setup="import math\n\nimport torch\nfrom torch import Tensor\n\n"
     'START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"',
@@ -479,6 +270,7 @@ CHALLENGE = Challenge(
         "course_utils.samplers",
         "course_utils.training",
     ),
+    rests_on=("emoji-64", "judge"),
     pass_points=PASS_POINTS,
     minutes=90,
     parts=(
@@ -502,7 +294,7 @@ CHALLENGE = Challenge(
             title="from v to the next x_t",
             function="from_v",
             inputs=v_inputs,
-            then=(Step("step", step_inputs),),
+            then=(FollowUp("step", step_inputs),),
             measure=measure_step,
             bands=STEP_BANDS,
             quantity="largest error of x0, epsilon and the next x_t",

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.grading import received
-from course_utils.grading.challenge import Band, Measurement, Refused
-from course_utils.grading.challenge_02 import latent_shape, pipeline, scene
+from course_utils.challenges import validation
+from course_utils.challenges.declare import Band, Measurement, Refused
+from course_utils.challenges.network import BACKGROUND_NAMES, latent_shape, pipeline, scene
+from course_utils.data.captions import STYLES, random_caption
 from course_utils.models.tokenizer import END, START, Tokenizer, split_words
 
 TOKEN_BANDS = (Band(1.0, 1, "exact"), Band(0.7, 0.5, "mostly"))
@@ -34,11 +35,9 @@ def token_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def _captions(rng: Random, count: int) -> list[str]:
-    from course_utils.data.captions import BACKGROUNDS, STYLES, random_caption
-
     concepts = scene().data.concepts
     return [
-        random_caption(rng.choice(concepts), rng.choice(STYLES), rng.choice(list(BACKGROUNDS)), rng)
+        random_caption(rng.choice(concepts), rng.choice(STYLES), rng.choice(BACKGROUND_NAMES), rng)
         for _ in range(count)
     ]
 
@@ -140,7 +139,7 @@ def _first_wrong(given: Mapping[str, Any], found: Array, right: Array, words: li
 def _whole_numbers(value: Any, shape: tuple[int, ...]) -> Array:
     if not isinstance(value, np.ndarray):
         raise Refused(
-            f"token_ids gives {received.kind(value)}; expected an int64 tensor of shape {shape}."
+            f"token_ids gives {validation.kind(value)}; expected an int64 tensor of shape {shape}."
         )
     if value.dtype.kind != "i":
         raise Refused(f"token_ids gives a tensor of {value.dtype}; expected int64.")
@@ -271,7 +270,9 @@ def _error(found: Array, right: Array) -> float:
 
 def _two_tensors(value: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise Refused(f"from_v gives {received.kind(value)}; expected two tensors, (x0, epsilon).")
+        raise Refused(
+            f"from_v gives {validation.kind(value)}; expected two tensors, (x0, epsilon)."
+        )
     return _tensor("from_v", value[0], shape), _tensor("from_v", value[1], shape)
 
 
@@ -320,4 +321,4 @@ def measure_guidance(inputs: Inputs, outputs: Sequence[Any]) -> Measurement:
 
 def _tensor(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     hint = "alpha_bar may be exactly 0 or 1; look for a division by it, or by its root"
-    return received.tensor(name, value, shape, nan_hint=hint)
+    return validation.tensor(name, value, shape, nan_hint=hint)

@@ -17,8 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.grading.challenge import Band, Challenge, Limits, Measurement, Part, Refused, Step
-from course_utils.grading.received import WIDEST, kind
+from course_utils.challenges.declare import (
+    Band,
+    Challenge,
+    FollowUp,
+    Limits,
+    Measurement,
+    Part,
+    Refused,
+)
+from course_utils.challenges.squeeze import NUMBER, TITLE
+from course_utils.challenges.validation import WIDEST, kind
+from course_utils.data import CaptionedEmoji
+from course_utils.hub import DEFAULT_MODEL, find_folder
 from course_utils.models import VAE
 
 PICTURES = 64  # that one part is measured on
@@ -38,8 +49,6 @@ Inputs = Sequence[Mapping[str, Any]]
 @functools.lru_cache
 def vae() -> VAE:
     """The shipped autoencoder."""
-    from course_utils.hub import DEFAULT_MODEL, find_folder
-
     return VAE.from_pretrained(find_folder(DEFAULT_MODEL) / "vae").requires_grad_(False)
 
 
@@ -96,8 +105,6 @@ def fresh(seed: int) -> Fresh:
 
 
 def _draw(split: str, count: int, seed: int) -> Tensor:
-    from course_utils.data import CaptionedEmoji
-
     generator = torch.Generator().manual_seed(seed)
     return CaptionedEmoji("all", split=split).sample_batch(count, generator).images
 
@@ -287,7 +294,7 @@ def _part(id: str, title: str, bits: int, bands: tuple[Band, ...], advice: str) 
         title=title,
         function="fit",
         inputs=fitting(bits),
-        then=(Step("encode", encoding), Step("decode", decoding, forget=bits < 8)),
+        then=(FollowUp("encode", encoding), FollowUp("decode", decoding, forget=bits < 8)),
         measure=measure,
         bands=bands,
         quantity="PSNR lost, in dB",
@@ -298,8 +305,8 @@ def _part(id: str, title: str, bits: int, bands: tuple[Band, ...], advice: str) 
 
 
 CHALLENGE = Challenge(
-    number="04",
-    title="Squeeze",
+    number=NUMBER,
+    title=TITLE,
     answers=("fit", "encode", "decode"),
     setup="import math\n\nimport torch\nfrom torch import Tensor",
     withheld=(
@@ -308,6 +315,7 @@ CHALLENGE = Challenge(
         "course_utils.models",
         "course_utils.pipeline",
     ),
+    rests_on=("emoji-64/vae",),
     pass_points=7,
     minutes=75,
     parts=(

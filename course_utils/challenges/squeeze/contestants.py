@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.grading.challenge_04 import latent_shape
+from course_utils.challenges.squeeze.ask import latent_shape
 
 Functions = Mapping[str, Callable[..., Any]]
 Parameters = dict[str, Tensor]

@@ -35,6 +35,10 @@ class BoundaryError(ValueError):
     """Something that may not cross the boundary; the message says what."""
 
 
+class Closed(Exception):
+    """The other side has closed its pipe."""
+
+
 def to_bytes(value: Any, caps: Caps | None = None) -> bytes:
     """Encode a value.
 
@@ -95,6 +99,29 @@ def read_message(read: Callable[[int], bytes], caps: Caps | None = None) -> Any:
         raise BoundaryError("the message is no valid JSON") from None
     arrays = [_array(read(size), caps) for size in sizes]
     return _restore(tree, arrays, caps, 0)
+
+
+def reading(part: Callable[[int], bytes | None]) -> Callable[[int], bytes]:
+    """Reads exactly as many bytes as are asked for, from a pipe that gives some at a time.
+
+    Args:
+        part: reads at most so many bytes; nothing means that the pipe was closed.
+
+    Returns:
+        A function for `read_message`; it raises `Closed` where the pipe ends.
+    """
+
+    def read(count: int) -> bytes:
+        parts = []
+        while count:
+            found = part(min(count, 1 << 20))
+            if not found:
+                raise Closed
+            parts.append(found)
+            count -= len(found)
+        return b"".join(parts)
+
+    return read
 
 
 def to_tensors(value: Any) -> Any:

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from course_utils.grading.boundary import from_bytes, to_bytes, to_tensors
-from course_utils.grading.challenge import Limits, Oracle, Refused
+from course_utils.blanks import is_blank, is_stub_line
+from course_utils.challenges.declare import Limits, Oracle, Refused
+from course_utils.checks.guard import TimeLimit, leash
+from course_utils.grading.answers.boundary import from_bytes, to_bytes, to_tensors
 
 Status = Literal["value", "open", "error", "refused", "timeout", "memory", "killed"]
 
@@ -94,10 +96,8 @@ class InKernel:
         limits: Limits,
     ) -> Outcome:
         """Call one function with keyword arguments."""
-        from course_utils.checks.guard import TimeLimit, leash
-
         candidate = self.names.get(function)
-        if not callable(candidate):
+        if not callable(candidate) or is_blank(candidate):
             return Outcome("open")
         counter = Counter(oracles, limits)
 
@@ -117,13 +117,12 @@ class InKernel:
             with leash(limits.seconds) as caught:
                 value = from_bytes(to_bytes(candidate(**sent)))
             printed = caught.text
-        except TimeLimit:
-            status = "timeout"
-        except NotImplementedError:
-            status = "open"
-        except Exception as error:
-            status, text = "error", f"{type(error).__name__}: {' '.join(str(error).split())}"
-            line = _cell_line(error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also SystemExit: nothing of an answer stops a notebook
+            over = isinstance(error, TimeLimit) and time.monotonic() - started >= limits.seconds
+            status = "timeout" if over else "error"
+            text, line = error_text(error), _cell_line(error)
         if counter.refusal:
             status, text = "refused", counter.refusal
         seconds = time.monotonic() - started
@@ -151,7 +150,7 @@ def _crossed(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def trying(answers: str) -> Iterator[None]:
+def report_errors(answers: str) -> Iterator[None]:
     """Run lines of a notebook that call answers; where one fails, say so and go on.
 
     So that a mistake in an answer stops neither the notebook nor the verification at its end, and
@@ -162,17 +161,26 @@ def trying(answers: str) -> Iterator[None]:
     """
     try:
         yield
-    except NotImplementedError:
-        print(f"{answers} is not written yet.")
-    except Exception as error:
-        print(f"Here it stops: {type(error).__name__}: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         frames = _own_frames(error)
+        if frames and is_stub_line(frames[-1].line or ""):
+            print(f"{answers} is not written yet.")
+            return
+        print(f"Here it stops: {error_text(error)}")
         if frames:
             last = frames[-1]
             where = "this cell" if last.name == "<module>" else last.name
             print(f"  in {where}, line {last.lineno}: {last.line}")
         if "NoneType" in str(error):
             print("  A function without `return` gives None: does an answer of yours?")
+
+
+def error_text(error: BaseException) -> str:
+    """An exception in words: its kind, and what it says if it says anything."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _cell_line(error: BaseException) -> str:

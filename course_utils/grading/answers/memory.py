@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 PROC = Path("/proc")
 COUNTED = ("VmRSS:", "VmPTE:", "VmSwap:")
 INODE_BYTES = 1024  # of the kernel, for a file in memory and its name
@@ -88,8 +90,6 @@ def _inodes(pid: int) -> int:
 
 def _by_psutil(pid: int) -> float:
     """Where there is no such folder of processes."""
-    import psutil
-
     total = 0
     with contextlib.suppress(psutil.Error):
         parent = psutil.Process(pid)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from course_utils.grading.challenge import Challenge, find_challenge
+from course_utils.challenges.declare import Challenge, every_challenge
 
 MOST_BYTES = 20 * 2**20  # of a notebook
 MOST_SOURCE = 200_000  # characters of an answer
@@ -131,13 +131,7 @@ def answers_of(notebook: dict[str, Any], challenge: Challenge) -> list[tuple[str
 
 
 def _other_challenge(by_id: dict[str, Any]) -> str | None:
-    from course_utils.grading.challenge import NAMES
-
-    for number in NAMES:
-        try:
-            other = find_challenge(number)
-        except ValueError:
-            continue
+    for other in every_challenge():
         if all(id in by_id for id in other.answers):
             return other.name
     return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -18,17 +19,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
-from course_utils.grading.boundary import BoundaryError, read_message, to_bytes
-from course_utils.grading.callers import Counter, Outcome, Status
-from course_utils.grading.challenge import Challenge, Limits, Oracle, Refused
-from course_utils.grading.memory import megabytes
-from course_utils.grading.shown import hidden_modules
+import psutil
+
+from course_utils.blanks import blank_names
+from course_utils.challenges.declare import Challenge, Limits, Oracle, Refused
+from course_utils.grading.answers.boundary import (
+    BoundaryError,
+    Closed,
+    read_message,
+    reading,
+    to_bytes,
+)
+from course_utils.grading.answers.callers import Counter, Outcome, Status
+from course_utils.grading.answers.memory import megabytes
+from course_utils.grading.answers.visibility import hidden_modules
 
 START_SECONDS = 120.0  # for importing torch in a new process, which is not the learner's time
 POLL_SECONDS = 0.05
 MOST_TEXT = 2_000  # characters of an error or of what was printed
 MOST_WAITING = 4  # messages; whoever sends more waits until they are read
-WORKER = ("-s", "-P", "-m", "course_utils.grading.worker")
+WORKER = ("-s", "-P", "-m", "course_utils.grading.answers.worker")
 
 Start = Callable[[Limits], "subprocess.Popen[bytes]"]
 
@@ -37,7 +47,7 @@ class GraderFault(RuntimeError):
     """Something of ours failed, and not the answer."""
 
 
-def beside(challenge: Challenge, sees_all: bool = False) -> Start:
+def unsandboxed(challenge: Challenge, sees_all: bool = False) -> Start:
     """Starts the process as the same user, without a sandbox: for one's own notebook.
 
     Args:
@@ -76,10 +86,11 @@ class OtherProcess:
         start: Start | None = None,
     ) -> None:
         self.challenge, self.answers = challenge, list(answers)
-        self.start = start or beside(challenge)
+        self.start = start or unsandboxed(challenge)
         self.process: subprocess.Popen[bytes] | None = None
         self.lines: _Lines | None = None
         self.broken: Outcome | None = None  # the answers themselves can't be run
+        self.blank = blank_names(source for _, source in self.answers)
         self.defined: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -100,6 +111,8 @@ class OtherProcess:
         Raises:
             GraderFault: the process does not start.
         """
+        if function in self.blank:
+            return Outcome("open")
         if self.broken is None and self.process is None:
             self._start(limits)
         if self.broken is not None:
@@ -184,11 +197,10 @@ class OtherProcess:
                 listens = lines.send(_answer(counter, message), deadline)
             elif kind == "value":
                 return ended("value", value=message.get("value"), printed=_text(message, "printed"))
-            elif kind == "open":
-                return ended("open")
             elif kind == "error":
-                text = f"{_text(message, 'kind')}: {_text(message, 'text')}"[:MOST_TEXT]
-                if text.startswith("MemoryError") or "can't allocate memory" in text:
+                text = ": ".join(filter(None, (_text(message, "kind"), _text(message, "text"))))
+                full = text.startswith("MemoryError") or "can't allocate memory" in text
+                if full and message.get("raised") is not True:
                     return stopped("memory")
                 return ended("error", text, line=_text(message, "line")[:200])
             else:
@@ -288,15 +300,7 @@ class _Lines:
         assert self.process.stdout is not None
         pipe = self.process.stdout
 
-        def read(count: int) -> bytes:
-            parts = []
-            while count:
-                part = pipe.read(min(count, 1 << 20))
-                if not part:
-                    raise EOFError
-                parts.append(part)
-                count -= len(part)
-            return b"".join(parts)
+        read = reading(pipe.read)
 
         last: Exception | None = None
         try:
@@ -304,7 +308,7 @@ class _Lines:
                 self._put(read_message(read))
         except BoundaryError as error:
             last = error
-        except (EOFError, OSError):
+        except (Closed, OSError):
             pass
         except Exception:  # whatever the bytes make of the code that reads them
             last = BoundaryError("it can't be read")
@@ -319,14 +323,11 @@ class _Lines:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """End a process, its session and its children, and wait until it is gone."""
-    import psutil
 
     children = []
     with contextlib.suppress(psutil.Error):
         children = psutil.Process(process.pid).children(recursive=True)
     if hasattr(os, "killpg"):
-        import signal
-
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     for each in children:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,11 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from course_utils.grading.boundary import BoundaryError, to_bytes
-from course_utils.grading.callers import Caller, InKernel, Outcome
-from course_utils.grading.challenge import Challenge, Part, Refused, find_challenge
+from course_utils.challenges.declare import Challenge, Part, Refused, find_challenge
+from course_utils.checks.show import Note, show
+from course_utils.grading.answers.boundary import BoundaryError, to_bytes
+from course_utils.grading.answers.callers import Caller, InKernel, Outcome
+from course_utils.progress import Progress
 
-Verdict = Literal[
+PartVerdict = Literal[
     "pass",
     "partial",
     "wrong",
@@ -50,7 +53,7 @@ class PartResult:
     title: str
     points: float
     most: float
-    verdict: Verdict
+    verdict: PartVerdict
     value: float | None
     message: str
     notes: tuple[str, ...] = ()
@@ -183,7 +186,7 @@ def verify_part(part: Part, caller: Caller, random: np.random.Generator) -> Part
         for name, count in outcome.oracle_calls.items():
             calls[name] = max(calls.get(name, 0), count)
 
-    def result(verdict: Verdict, points: float, message: str, **more: Any) -> PartResult:
+    def result(verdict: PartVerdict, points: float, message: str, **more: Any) -> PartResult:
         return PartResult(
             part.id,
             part.title,
@@ -205,7 +208,7 @@ def verify_part(part: Part, caller: Caller, random: np.random.Generator) -> Part
             raise refusal
         measured = part.measure(inputs, [outcome.value for outcome in outcomes])
     except Refused as refusal:
-        kind: Verdict = "tampered" if refusal.tampering else "wrong"
+        kind: PartVerdict = "tampered" if refusal.tampering else "wrong"
         return result(kind, 0.0, str(refusal), value=None, advice=part.advice)
     band = None if math.isnan(measured.value) else part.band(measured.value)
     points = 0.0 if band is None else band.points
@@ -247,7 +250,7 @@ def _band_words(part: Part, reached: Any) -> str:
     return f"{than.capitalize()} {following.limit:.4g} gives {points}."
 
 
-def _failure(part: Part, name: str, outcome: Outcome) -> tuple[Verdict, str]:
+def _failure(part: Part, name: str, outcome: Outcome) -> tuple[PartVerdict, str]:
     """A verdict and its sentence for a call of `name` that gave no value."""
     limits = part.limits
     if outcome.status == "open":
@@ -272,8 +275,6 @@ def quick_look(number: str, names: Mapping[str, Any], seed: str | None = None) -
         names: where your functions are: `globals()`.
         seed: repeats the inputs of an earlier look.
     """
-    from course_utils.checks.show import Note, show
-
     challenge = find_challenge(number)
     result = verify(challenge, InKernel(names), seed)
     lines = []
@@ -295,8 +296,6 @@ def quick_look(number: str, names: Mapping[str, Any], seed: str | None = None) -
 
 def _hold_to_promise(result: Result) -> None:
     """Where tests say so: solutions reach full marks, untouched notebooks are not attempted."""
-    import os
-
     expect = os.environ.get("COURSE_EXPECT", "")
     if expect == "solved":
         assert result.points == result.most, result.table()
@@ -306,8 +305,6 @@ def _hold_to_promise(result: Result) -> None:
 
 def remember(challenge: Challenge, result: Result) -> None:
     """Keep a result in the learner's progress."""
-    from course_utils.progress import Progress
-
     if result.attempted:
         event = "passed" if result.passed else "wrong"
         points = f"{result.points:g}/{result.most:g}"

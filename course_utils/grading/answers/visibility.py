@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[2]
 PUBLIC = ("files", "guidance", "images", "models", "predictions", "samplers", "schedules")
 """What of `course_utils` an answer may use, unless its challenge withholds it."""
-NEEDED = ("__init__", "grading/__init__", "grading/boundary", "grading/worker")
+NEEDED = (
+    "__init__",
+    "grading/__init__",
+    "grading/answers/__init__",
+    "grading/answers/boundary",
+    "grading/answers/worker",
+)
 """What runs it."""
 WITHHELD_ALWAYS = ("diffusers", "transformers")
 
@@ -38,10 +44,10 @@ def hidden_modules(withheld: Sequence[str] = ()) -> tuple[str, ...]:
     Args:
         withheld: as for `course_files`.
     """
-    shown = {*PUBLIC, *NEEDED, "grading"}
+    shown = {*PUBLIC, *NEEDED, "grading", "grading/answers"}
     found = dict.fromkeys((*withheld, *WITHHELD_ALWAYS))
-    for folder, prefix in ((PACKAGE, ""), (PACKAGE / "grading", "grading/")):
-        for path in sorted(folder.iterdir()):
+    for prefix in ("", "grading/", "grading/answers/"):
+        for path in sorted((PACKAGE / prefix).iterdir()):
             is_module = path.suffix == ".py" or (path / "__init__.py").exists()
             name = f"{prefix}{path.stem}"
             if is_module and name not in shown:

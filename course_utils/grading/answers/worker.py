@@ -7,6 +7,7 @@ answers print is caught.
 
 from __future__ import annotations
 
+import dis
 import importlib.abc
 import os
 import sys
@@ -14,7 +15,14 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from course_utils.grading.boundary import BoundaryError, read_message, to_bytes, to_tensors
+from course_utils.grading.answers.boundary import (
+    BoundaryError,
+    Closed,
+    read_message,
+    reading,
+    to_bytes,
+    to_tensors,
+)
 
 MOST_TEXT = 2_000  # characters of an error or of what was printed
 
@@ -62,15 +70,7 @@ def serve() -> None:
         for number in (0, 1, 2):
             os.dup2(nothing.fileno(), number)
 
-    def read(count: int) -> bytes:
-        parts = []
-        while count:
-            part = incoming.read(min(count, 1 << 20))
-            if not part:
-                raise EOFError
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+    read = reading(incoming.read)
 
     def send(message: dict[str, Any]) -> None:
         data = memoryview(to_bytes(message))
@@ -96,7 +96,7 @@ def serve() -> None:
     while True:
         try:
             request = read_message(read)
-        except EOFError:
+        except Closed:
             return
         try:
             if request["op"] == "define":
@@ -113,15 +113,11 @@ def serve() -> None:
                 send(reply)
             except BoundaryError as error:
                 send({"op": "error", "kind": "BoundaryError", "text": str(error), "line": ""})
-        except EOFError:
-            return
-        except NotImplementedError:
-            send({"op": "open"})
         except BaseException as error:
             send({"op": "error", **_describe(error), "printed": printed.text})
 
 
-def _describe(error: BaseException) -> dict[str, str]:
+def _describe(error: BaseException) -> dict[str, Any]:
     """The error, and the last line of the answer that it came through."""
     line = ""
     for frame in traceback.extract_tb(error.__traceback__):
@@ -130,7 +126,24 @@ def _describe(error: BaseException) -> dict[str, str]:
     if isinstance(error, SyntaxError) and error.lineno is not None:
         line = f"line {error.lineno} of cell {str(error.filename)[8:-1]}"
     text = _clean(" ".join(str(error).split())[:MOST_TEXT])
-    return {"kind": type(error).__name__, "text": text, "line": _clean(line)}
+    return {
+        "kind": type(error).__name__,
+        "text": text,
+        "line": _clean(line),
+        "raised": _raised_by_answer(error),
+    }
+
+
+def _raised_by_answer(error: BaseException) -> bool:
+    """Whether a `raise` of the answer itself made it, and no library."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return False
+    code = place.tb_frame.f_code
+    raised = code.co_code[place.tb_lasti] in (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
+    return raised and code.co_filename.startswith("<answer ")
 
 
 def _clean(text: str) -> str:

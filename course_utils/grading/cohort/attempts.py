@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from course_utils.grading.verify import PartResult
+    from course_utils.grading.answers.verify import PartResult
 
 FAULT = "grader fault"
 VERDICTS = (

@@ -19,8 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from course_utils.grading.attempts import FAULT, VERDICTS, Attempt, PartRecord
-from course_utils.grading.policy import Grade, Late, Policy, grade_of
+from course_utils.grading.cohort.attempts import FAULT, VERDICTS, Attempt, PartRecord
+from course_utils.grading.cohort.policy import Grade, Late, Policy, grade_of
 
 __all__ = [
     "FAULT",

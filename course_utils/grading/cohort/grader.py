@@ -6,7 +6,6 @@ import functools
 import hashlib
 import hmac
 import importlib
-import inspect
 import json
 import platform
 import site
@@ -14,26 +13,34 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from course_utils.grading.attempts import FAULT, Attempt, PartRecord
-from course_utils.grading.challenge import Challenge, find_challenge
-from course_utils.grading.notebooks import MOST_BYTES, NotebookError, answers_of, parse_notebook
-from course_utils.grading.process import OtherProcess
-from course_utils.grading.sandbox import PACKAGE, Sandbox
-from course_utils.grading.verify import Result, verify
+from course_utils.challenges.declare import Challenge, find_challenge
+from course_utils.challenges.names import NAMES
+from course_utils.grading.answers.notebooks import (
+    MOST_BYTES,
+    NotebookError,
+    answers_of,
+    parse_notebook,
+)
+from course_utils.grading.answers.process import OtherProcess
+from course_utils.grading.answers.verify import Result, verify
+from course_utils.grading.cohort.attempts import FAULT, Attempt, PartRecord
+from course_utils.grading.sandbox.bubblewrap import PACKAGE, Sandbox
 
 WEIGHTS = PACKAGE / "weights"
-MACHINERY = (
-    "boundary",
-    "callers",
-    "challenge",
-    "memory",
-    "notebooks",
-    "process",
-    "verify",
-    "worker",
+NO_PART_OF_A_GRADE = (
+    "bench",
+    "checks",
+    "commands",
+    "grading/reports",
+    "plots",
+    "training",
+    "widgets",
 )
+"""Folders of the package that no grade depends on. All others count, also those that come later."""
 FAULT_MESSAGE = (
     "The grader failed, and not your answer. It costs you nothing; it will be graded again."
 )
@@ -42,7 +49,7 @@ WORST_FIRST = ("refused", "timeout", "memory", "killed", "error", "wrong")
 
 
 @dataclass(frozen=True)
-class Order:
+class Job:
     """One submission to grade; goes to another process or machine as it is.
 
     Attributes:
@@ -75,14 +82,14 @@ class Order:
         return hmac.new(self.secret, words, hashlib.sha256).hexdigest()[:32]
 
 
-def grade(order: Order) -> Attempt:
+def grade(job: Job) -> Attempt:
     """Grade one submission; whatever goes wrong on our side is a grader fault, never a zero."""
     started = time.monotonic()
-    challenge = find_challenge(order.challenge)
+    challenge = find_challenge(job.challenge)
     attempt = Attempt(
-        student=order.student,
+        student=job.student,
         challenge=challenge.name,
-        submission=order.submission,
+        submission=job.submission,
         verdict=FAULT,
         points=None,
         most=challenge.points,
@@ -90,13 +97,13 @@ def grade(order: Order) -> Attempt:
         message=FAULT_MESSAGE,
         parts=(),
         answers={},
-        submitted=order.submitted,
+        submitted=job.submitted,
         graded=datetime.now(UTC).isoformat(timespec="seconds"),
-        record={"key": "unknown", "sandboxed": order.sandboxed, "seed": order.seed},
+        record={"key": "unknown", "sandboxed": job.sandboxed, "seed": job.seed},
     )
     try:
-        attempt = replace(attempt, record={**attempt.record, **conditions(order)})
-        attempt = _graded(order, challenge, attempt)
+        attempt = replace(attempt, record={**attempt.record, **conditions(job)})
+        attempt = _graded(job, challenge, attempt)
     except Exception as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000]
         attempt = replace(attempt, record={**attempt.record, "fault": text})
@@ -104,24 +111,24 @@ def grade(order: Order) -> Attempt:
     return replace(attempt, record={**attempt.record, "seconds": seconds})
 
 
-def _graded(order: Order, challenge: Challenge, attempt: Attempt) -> Attempt:
+def _graded(job: Job, challenge: Challenge, attempt: Attempt) -> Attempt:
     def without_answers(verdict: str, message: str) -> Attempt:
         return replace(attempt, verdict=verdict, points=0.0, passed=False, message=message)
 
     try:
-        if len(order.data) > MOST_BYTES:
+        if len(job.data) > MOST_BYTES:
             raise NotebookError(
                 f"The notebook has more than {MOST_BYTES / 2**20:.0f} MB. Clear its outputs and "
                 "hand it in again."
             )
-        answers = answers_of(parse_notebook(order.data, "The notebook"), challenge)
+        answers = answers_of(parse_notebook(job.data, "The notebook"), challenge)
     except NotebookError as error:
         return without_answers("tampered" if error.tampering else "unreadable", str(error))
     start = None
-    if order.sandboxed:
-        start = Sandbox.for_challenge(challenge, order.threads).starter()
+    if job.sandboxed:
+        start = Sandbox.for_challenge(challenge, job.threads).starter()
     with OtherProcess(challenge, answers, start) as caller:
-        result = verify(challenge, caller, order.seed)
+        result = verify(challenge, caller, job.seed)
     verdict, message = overall(result)
     return replace(
         attempt,
@@ -154,12 +161,12 @@ def overall(result: Result) -> tuple[str, str]:
     return "wrong", f"{worth}: not passed yet."
 
 
-def conditions(order: Order) -> dict[str, Any]:
+def conditions(job: Job) -> dict[str, Any]:
     """What a grade depends on, beside the submission; attempts of equal "key" were graded alike."""
-    challenge = find_challenge(order.challenge)
+    challenge = find_challenge(job.challenge)
     profile: Mapping[str, Any] = {"hash": None}
-    if order.sandboxed:
-        profile = Sandbox.for_challenge(challenge, order.threads).profile()
+    if job.sandboxed:
+        profile = Sandbox.for_challenge(challenge, job.threads).profile()
     found = {
         "template": template_hash(challenge.number),
         "environment": environment_hash(),
@@ -173,18 +180,32 @@ def conditions(order: Order) -> dict[str, Any]:
             }
             for part in challenge.parts
         },
-        "threads": order.threads,
+        "threads": job.threads,
     }
     return {**found, "key": _hash(json.dumps(found, sort_keys=True).encode())}
 
 
 @functools.cache
 def template_hash(number: str) -> str:
-    """Of what a challenge asks and how it is measured: its module and the grading package."""
-    module = importlib.import_module(f"course_utils.grading.challenge_{number}")
-    own = inspect.getsource(module).encode()
-    others = [(PACKAGE / "grading" / f"{name}.py").read_bytes() for name in MACHINERY]
-    return _hash(b"\x1f".join([own, *others]))
+    """Of what a challenge asks and how it is measured: all code and data of the course for that."""
+    module = importlib.import_module(f"course_utils.challenges.{NAMES[number]}.ask")
+    digest = hashlib.sha256(Path(str(module.__file__)).read_bytes())
+    for path in depends_on(number):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode())
+        digest.update(_hash(path.read_bytes()).encode())
+    return digest.hexdigest()
+
+
+def depends_on(number: str) -> list[Path]:
+    """The files of the course, weights aside, that a grade in a challenge depends on."""
+    others = [f"challenges/{name}" for each, name in NAMES.items() if each != number]
+    apart = [PACKAGE / name for name in (*NO_PART_OF_A_GRADE, *others)]
+    found = {*PACKAGE.rglob("*.py"), *(p for p in (PACKAGE / "data").rglob("*") if p.is_file())}
+    return sorted(
+        path
+        for path in found
+        if "__pycache__" not in path.parts and not any(path.is_relative_to(each) for each in apart)
+    )
 
 
 @functools.cache
@@ -194,8 +215,6 @@ def environment_hash() -> str:
     Where packages are looked for (`sys.path`) does not count: imports change it, setuptools for one
     adds the packages that it brings along.
     """
-    from importlib import metadata
-
     installed = metadata.distributions(path=site.getsitepackages())
     versions = sorted({f"{d.metadata['Name']} {d.version}" for d in installed})
     return _hash("\n".join([platform.python_version(), platform.machine(), *versions]).encode())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from course_utils.grading.attempts import Attempt, parse_time
+from course_utils.grading.cohort.attempts import Attempt, parse_time
 
 DAY = timedelta(days=1)
 

@@ -9,9 +9,11 @@ fault if that happens twice.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,12 +23,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from course_utils.grading.attempts import FAULT, Attempt
-from course_utils.grading.gradebook import Gradebook
-from course_utils.grading.grader import FAULT_MESSAGE, Order, conditions, grade
-from course_utils.grading.submissions import Ignored, Submission
+import torch
 
-TRIES = 2  # of an order whose process died
+from course_utils.challenges.declare import find_challenge
+from course_utils.grading.cohort.attempts import FAULT, Attempt
+from course_utils.grading.cohort.gradebook import Gradebook
+from course_utils.grading.cohort.grader import FAULT_MESSAGE, Job, conditions, grade
+from course_utils.grading.cohort.submissions import Ignored, Submission
+from course_utils.grading.sandbox.bubblewrap import SandboxError
+from course_utils.grading.sandbox.probe import require
+
+TRIES = 2  # of a job whose process died
 PATIENCE_SECONDS = 3600.0  # without any result before what runs is given up
 SECRET_BYTES = 32
 
@@ -56,7 +63,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Settings:
+class GradingSettings:
     """How a class is graded.
 
     Attributes:
@@ -102,9 +109,9 @@ def secret_of(folder: Path) -> bytes:
 def grade_cohort(
     submissions: Iterable[Submission | Ignored],
     book: Gradebook,
-    settings: Settings,
+    settings: GradingSettings,
     on_attempt: Callable[[Attempt], object] | None = None,
-    grader: Callable[[Order], Attempt] = grade,
+    grader: Callable[[Job], Attempt] = grade,
 ) -> Tally:
     """Grade what is not graded yet.
 
@@ -113,7 +120,7 @@ def grade_cohort(
         book: gets every attempt as soon as it is there.
         settings: how.
         on_attempt: told of each.
-        grader: grades one order in another process.
+        grader: grades one job in another process.
 
     Returns:
         What was done.
@@ -123,15 +130,13 @@ def grade_cohort(
         SandboxError: the sandbox is not in force here, or on a machine of the cluster.
     """
     tally = Tally()
-    orders = _wanted(submissions, book, settings, tally)
+    waiting = _wanted(submissions, book, settings, tally)
     if settings.scheduler is None:
         if settings.sandboxed:
-            from course_utils.grading.probe import require
-
             require()
-        attempts = _on_this_machine(orders, settings, grader)
+        attempts = _on_this_machine(waiting, settings, grader)
     else:
-        attempts = _on_a_cluster(orders, settings, grader)
+        attempts = _on_a_cluster(waiting, settings, grader)
     with contextlib.closing(attempts):
         for attempt in attempts:
             book.add(attempt)
@@ -142,9 +147,12 @@ def grade_cohort(
 
 
 def _wanted(
-    submissions: Iterable[Submission | Ignored], book: Gradebook, settings: Settings, tally: Tally
-) -> Iterator[Order]:
-    """The orders for what is not graded yet under the same conditions."""
+    submissions: Iterable[Submission | Ignored],
+    book: Gradebook,
+    settings: GradingSettings,
+    tally: Tally,
+) -> Iterator[Job]:
+    """The jobs for what is not graded yet under the same conditions."""
     keys: dict[str, str] = {}
     names: dict[str, str] = {}
     asked: set[tuple[str, str, str]] = set()
@@ -156,7 +164,7 @@ def _wanted(
             why = "neither its name nor its cells say which challenge it answers"
             tally.ignored.append(Ignored(found.source, why))
             continue
-        order = Order(
+        job = Job(
             found.student,
             found.challenge,
             found.data,
@@ -165,33 +173,29 @@ def _wanted(
             settings.sandboxed,
             settings.threads,
         )
-        if order.challenge not in keys:
-            from course_utils.grading.challenge import find_challenge
-
+        if job.challenge not in keys:
             try:
-                names[order.challenge] = find_challenge(order.challenge).name
+                names[job.challenge] = find_challenge(job.challenge).name
             except ValueError as error:
                 tally.ignored.append(Ignored(found.source, f"is not graded: {error}"))
                 continue
-            keys[order.challenge] = conditions(order)["key"]
-        name, key = names[order.challenge], keys[order.challenge]
-        same = (order.student, name, order.submission)
+            keys[job.challenge] = conditions(job)["key"]
+        name, key = names[job.challenge], keys[job.challenge]
+        same = (job.student, name, job.submission)
         if same in asked or book.graded(*same, key) is not None:
             tally.before += 1
             continue
         asked.add(same)
-        yield order
+        yield job
 
 
-def faulty(order: Order, why: str) -> Attempt:
-    """The attempt for an order that no process came back from."""
-    from course_utils.grading.challenge import find_challenge
-
-    challenge = find_challenge(order.challenge)
+def faulty(job: Job, why: str) -> Attempt:
+    """The attempt for a job that no process came back from."""
+    challenge = find_challenge(job.challenge)
     return Attempt(
-        student=order.student,
+        student=job.student,
         challenge=challenge.name,
-        submission=order.submission,
+        submission=job.submission,
         verdict=FAULT,
         points=None,
         most=challenge.points,
@@ -199,12 +203,12 @@ def faulty(order: Order, why: str) -> Attempt:
         message=FAULT_MESSAGE,
         parts=(),
         answers={},
-        submitted=order.submitted,
+        submitted=job.submitted,
         graded=datetime.now(UTC).isoformat(timespec="seconds"),
         record={
             "key": "unknown",
-            "sandboxed": order.sandboxed,
-            "seed": order.seed,
+            "sandboxed": job.sandboxed,
+            "seed": job.seed,
             "fault": why,
         },
     )
@@ -216,15 +220,10 @@ def faulty(order: Order, why: str) -> Attempt:
 def _prepare(parent: int, threads: int) -> None:
     """In a grader's process: die with the parent, and share the cores."""
     if sys.platform == "linux":
-        import ctypes
-        import signal
-
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:
             os._exit(1)
-    import torch
-
     torch.set_num_threads(threads)
 
 
@@ -234,65 +233,65 @@ def _pool(jobs: int, threads: int) -> ProcessPoolExecutor:
 
 
 def _on_this_machine(
-    orders: Iterator[Order], settings: Settings, grader: Callable[[Order], Attempt]
+    waiting: Iterator[Job], settings: GradingSettings, grader: Callable[[Job], Attempt]
 ) -> Generator[Attempt, None, None]:
-    """Attempts as they come; at most twice as many orders as processes are held at once."""
+    """Attempts as they come; at most twice as many jobs as processes are held at once."""
     pool = _pool(settings.jobs, settings.threads)
-    running: dict[Future[Attempt], Order] = {}
-    suspects: list[Order] = []  # their process died; each is tried again, alone
+    running: dict[Future[Attempt], Job] = {}
+    suspects: list[Job] = []  # their process died; each is tried again, alone
     more = True
     try:
         while more or running:
             broken = False
             while more and not broken and len(running) < 2 * settings.jobs:
-                order = next(orders, None)
-                if order is None:
+                job = next(waiting, None)
+                if job is None:
                     more = False
                     continue
                 try:
-                    running[pool.submit(grader, order)] = order
+                    running[pool.submit(grader, job)] = job
                 except BrokenProcessPool:  # a process has died since the last look
                     broken = True
-                    suspects.append(order)
+                    suspects.append(job)
             done, _ = wait(running, PATIENCE_SECONDS, return_when=FIRST_COMPLETED)
             broken = broken or (not done and bool(running))
             for future in done:
-                order = running.pop(future)
+                job = running.pop(future)
                 try:
                     yield future.result()
                 except BrokenProcessPool:
                     broken = True
-                    suspects.append(order)
+                    suspects.append(job)
                 except Exception as error:  # the attempt could not be sent back
-                    yield faulty(order, f"{type(error).__name__}: {error}"[:1000])
+                    yield faulty(job, f"{type(error).__name__}: {error}"[:1000])
             if broken:
                 suspects += running.values()
                 running.clear()
                 _end_pool(pool)
-                for order in suspects:
-                    yield _alone(order, settings, grader)
+                for job in suspects:
+                    yield _alone(job, settings, grader)
                 suspects.clear()
                 pool = _pool(settings.jobs, settings.threads)
     finally:
         _end_pool(pool)
 
 
-def _alone(order: Order, settings: Settings, grader: Callable[[Order], Attempt]) -> Attempt:
-    """Try an order by itself, in a process of its own."""
+def _alone(job: Job, settings: GradingSettings, grader: Callable[[Job], Attempt]) -> Attempt:
+    """Try a job by itself, in a process of its own."""
     why = "the grader's process ended"
     for _ in range(TRIES):
         pool = _pool(1, settings.threads)
         try:
-            return pool.submit(grader, order).result(PATIENCE_SECONDS)
+            return pool.submit(grader, job).result(PATIENCE_SECONDS)
         except BrokenProcessPool:
             why = "the grader's process ended, more than once"
         except TimeoutError:
             why = f"the grader did not come back within {PATIENCE_SECONDS:g} s"
         except Exception as error:  # the attempt could not be sent back
-            return faulty(order, f"{type(error).__name__}: {error}"[:1000])
+            return faulty(job, f"{type(error).__name__}: {error}"[:1000])
         finally:
             _end_pool(pool)
-    return faulty(order, why)
+    return faulty(job, why)
 
 
 def _end_pool(pool: ProcessPoolExecutor) -> None:
@@ -310,8 +309,6 @@ def _end_pool(pool: ProcessPoolExecutor) -> None:
 
 def _holds() -> str:
     """On a machine of the cluster: whether the sandbox is in force; what is wrong, or nothing."""
-    from course_utils.grading.probe import require
-    from course_utils.grading.sandbox import SandboxError
 
     try:
         require()
@@ -321,10 +318,9 @@ def _holds() -> str:
 
 
 def _on_a_cluster(
-    orders: Iterator[Order], settings: Settings, grader: Callable[[Order], Attempt]
+    waiting: Iterator[Job], settings: GradingSettings, grader: Callable[[Job], Attempt]
 ) -> Generator[Attempt, None, None]:
     """Attempts as a Dask cluster gives them; Dask moves what a lost worker had to another one."""
-    from course_utils.grading.sandbox import SandboxError
 
     try:
         from distributed import Client, as_completed
@@ -347,25 +343,25 @@ def _on_a_cluster(
             if wrong:
                 raise SandboxError(" ".join(wrong))
         room = 4 * sum(each["nthreads"] for each in workers.values())
-        running: dict[Any, Order] = {}
+        running: dict[Any, Job] = {}
 
         def submit() -> Any | None:
-            order = next(orders, None)
-            if order is None:
+            job = next(waiting, None)
+            if job is None:
                 return None
-            future = client.submit(grader, order, pure=False, retries=TRIES)
-            running[future.key] = order
+            future = client.submit(grader, job, pure=False, retries=TRIES)
+            running[future.key] = job
             return future
 
         first = [future for _ in range(room) if (future := submit()) is not None]
         completed = as_completed(first, loop=client.loop)
         for future in completed:
-            order = running.pop(future.key)
+            job = running.pop(future.key)
             if future.status == "finished":
                 yield future.result()
             else:
                 failed = future.exception()
-                yield faulty(order, f"{type(failed).__name__}: {failed}"[:1000])
+                yield faulty(job, f"{type(failed).__name__}: {failed}"[:1000])
             future.release()
             following = submit()
             if following is not None:

@@ -9,6 +9,7 @@ zip says of itself. Links are never followed.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import stat
@@ -19,8 +20,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from course_utils.grading.challenge import NAMES, Challenge, find_challenge
-from course_utils.grading.notebooks import MOST_BYTES
+from course_utils.challenges.declare import every_challenge
+from course_utils.challenges.names import NAMES
+from course_utils.grading.answers.notebooks import MOST_BYTES
 
 MOST_ENTRIES = 20_000  # of a zip of the whole class
 MOST_OWN = 50  # of a zip in a folder, which is one student's
@@ -104,19 +106,19 @@ def _in_folder(folder: Path, challenge: str | None) -> Iterator[Submission | Ign
             try:
                 status = path.lstat()
                 if not stat.S_ISREG(status.st_mode):
-                    yield Ignored(shown(where), "is a link or no plain file")
+                    yield Ignored(printable(where), "is a link or no plain file")
                     continue
                 if path.suffix.lower() == ".zip":
                     student = where.parts[0] if len(where.parts) > 1 else None
                     if zipfile.is_zipfile(path):
-                        yield from _in_zip(path, student or path.stem, challenge, shown(where))
+                        yield from _in_zip(path, student or path.stem, challenge, printable(where))
                     else:
-                        yield Ignored(shown(where), "is no zip, whatever its name says")
+                        yield Ignored(printable(where), "is no zip, whatever its name says")
                     continue
                 with path.open("rb") as file:
                     data = file.read(MOST_BYTES + 1)
             except OSError as error:
-                yield Ignored(shown(where), f"can't be read: {error.strerror}")
+                yield Ignored(printable(where), f"can't be read: {error.strerror}")
                 continue
             moment = datetime.fromtimestamp(status.st_mtime, UTC)
             yield _submission(PurePosixPath(where.as_posix()), data, moment, None, challenge)
@@ -125,7 +127,7 @@ def _in_folder(folder: Path, challenge: str | None) -> Iterator[Submission | Ign
 def _in_zip(
     path: Path, student: str | None, challenge: str | None, name: str = ""
 ) -> Iterator[Submission | Ignored]:
-    name = name or shown(path.name)
+    name = name or printable(path.name)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -138,7 +140,7 @@ def _in_zip(
                 return
             for entry in sorted(entries, key=lambda each: each.filename):
                 where = PurePosixPath(entry.filename.replace("\\", "/"))
-                source = shown(f"{name}:{entry.filename}")
+                source = printable(f"{name}:{entry.filename}")
                 if entry.is_dir() or where.suffix.lower() != SUFFIX or IGNORED & set(where.parts):
                     continue
                 if stat.S_ISLNK(entry.external_attr >> 16):
@@ -151,7 +153,7 @@ def _in_zip(
                     with archive.open(entry) as file:
                         data = file.read(MOST_BYTES + 1)
                 except Exception as error:  # its own, and each decompressor has others
-                    yield Ignored(source, f"can't be read: {shown(error)}")
+                    yield Ignored(source, f"can't be read: {printable(error)}")
                     continue
                 try:
                     moment = datetime(*entry.date_time).astimezone(UTC)
@@ -159,7 +161,7 @@ def _in_zip(
                     moment = datetime.fromtimestamp(path.stat().st_mtime, UTC)
                 yield _submission(where, data, moment, student, challenge, source)
     except Exception as error:  # names that can't be decoded, numbers that make no sense
-        yield Ignored(name, f"is a damaged zip: {shown(error)}")
+        yield Ignored(name, f"is a damaged zip: {printable(error)}")
 
 
 def _submission(
@@ -170,32 +172,33 @@ def _submission(
     challenge: str | None,
     source: str | None = None,
 ) -> Submission:
-    named, before = split_name(where.stem)
+    inside = challenge_of(data)
+    named, before = split_name(where.stem, inside)
     if student is None:
         student = where.parts[0] if len(where.parts) > 1 else before or where.stem
-    number = challenge or named or challenge_of(data)
-    return Submission(clean(student), number, source or shown(where), data, moment)
+    number = challenge or inside or named
+    return Submission(clean(student), number, source or printable(where), data, moment)
 
 
-def split_name(stem: str) -> tuple[str | None, str]:
+def split_name(stem: str, number: str | None = None) -> tuple[str | None, str]:
     """The challenge's number in a file's name, and what stands before it.
 
     `alice_02_denoise_on_a_budget`, `alice-02`, and `02_denoise_on_a_budget-1 (2)`, as browsers and
     Canvas rename it, all are challenge 02.
     """
-    for number, name in NAMES.items():
-        found = re.search(rf"(?:^|[\W_])(?:{number}[\W_]+)?{name}(?:[\W_].*)?$", stem, re.I)
-        if found is None:
-            found = re.search(rf"(?:^|[\W_]){number}(?:\W.*)?$", stem)
+    known = {number: NAMES[number]} if number else NAMES
+    for each, name in known.items():
+        found = re.search(rf"(?:^|[\W_])(?:{each}[\W_]+)?{name}(?:[\W_].*)?$", stem, re.I)
         if found is not None:
-            return number, stem[: found.start()].rstrip("_-. ")
+            return each, stem[: found.start()].rstrip("_-. ")
+    for each in known:
+        if found := re.search(rf"(?:^|[\W_]){each}(?: ?\(\d+\)|-\d+)?$", stem):
+            return each, stem[: found.start()].rstrip("_-. ")
     return None, ""
 
 
 def challenge_of(data: bytes) -> str | None:
     """The challenge whose answer cells a notebook has."""
-    import json
-
     if len(data) > MOST_BYTES:
         return None
     try:
@@ -206,27 +209,16 @@ def challenge_of(data: bytes) -> str | None:
     return fitting[0].number if len(fitting) == 1 else None
 
 
-def every_challenge() -> list[Challenge]:
-    """All that are written."""
-    found = []
-    for number in NAMES:
-        try:
-            found.append(find_challenge(number))
-        except ValueError:
-            continue
-    return found
-
-
 def clean(name: str) -> str:
     """A student's name as it can be shown; never empty, and other names stay other names."""
-    text = shown(unicodedata.normalize("NFC", name))
+    text = printable(unicodedata.normalize("NFC", name))
     if len(text) > MOST_LETTERS:
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         text = f"{text[:MOST_LETTERS]}~{digest}"
     return text or "(no name)"
 
 
-def shown(text: object) -> str:
+def printable(text: object) -> str:
     """Text for a terminal or a page: what can't be seen there is written as an escape."""
     return "".join(
         c if c.isprintable() or c in JOINERS else c.encode("unicode_escape").decode()

@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from course_utils.files import write_atomically
-from course_utils.grading.attempts import Attempt
-from course_utils.grading.gradebook import Gradebook
-from course_utils.grading.people import safe_name
-from course_utils.grading.policy import Grade, Policy
+from course_utils.grading.cohort.attempts import Attempt
+from course_utils.grading.cohort.gradebook import Gradebook
+from course_utils.grading.cohort.policy import Grade, Policy
 from course_utils.grading.reports.cohort import cohort_page
 from course_utils.grading.reports.learner import learner_page
-from course_utils.grading.reports.likeness import SOLUTION, similar_page
 from course_utils.grading.reports.mistakes import Mistakes
-from course_utils.grading.similar import Alike, compare
+from course_utils.grading.reports.people import safe_name
+from course_utils.grading.reports.similar import Alike, compare
+from course_utils.grading.reports.similar_page import SOLUTION, similar_page
 from course_utils.lessons import LESSONS, ROOT
 
 

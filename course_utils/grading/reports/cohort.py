@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from course_utils.grading.policy import Grade, Policy
+from course_utils.grading.cohort.policy import Grade, Policy
 from course_utils.grading.reports.challenge import challenge_section
 from course_utils.grading.reports.learner import COURSE, challenge_title, short
 from course_utils.grading.reports.markup import (
@@ -21,7 +21,7 @@ from course_utils.grading.reports.markup import (
     tag,
 )
 from course_utils.grading.reports.mistakes import Mistakes
-from course_utils.grading.similar import Alike, groups
+from course_utils.grading.reports.similar import Alike, groups
 
 
 def cohort_page(

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.files import write_atomically
-from course_utils.grading.gradebook import Grade, Gradebook, Policy
-from course_utils.grading.people import Person, Roster, safe_name
+from course_utils.grading.cohort.gradebook import Grade, Gradebook, Policy
+from course_utils.grading.reports.people import Person, Roster, safe_name
 
 LTI_SCORE = "application/vnd.ims.lis.v1.score+json"  # the media type of one score object
 MOODLE_IDENTIFIERS = {"Email address": "email", "ID number": "id", "Username": "login"}

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from course_utils.grading.reports.learner import COURSE, challenge_title
 from course_utils.grading.reports.markup import Content, Markup, listed, moment, name, page, tag
-from course_utils.grading.similar import Alike, groups
+from course_utils.grading.reports.similar import Alike, groups
 
 SOLUTION = "(the course's own solution)"
 MOST_PAIRS = 60  # shown of a challenge

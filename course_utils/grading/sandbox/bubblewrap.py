@@ -30,9 +30,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course_utils.grading import seccomp
-from course_utils.grading.challenge import Challenge, Limits
-from course_utils.grading.shown import PACKAGE, WITHHELD_ALWAYS, course_files, hidden_modules
+from course_utils.challenges.declare import Challenge, Limits
+from course_utils.grading.answers.visibility import (
+    PACKAGE,
+    WITHHELD_ALWAYS,
+    course_files,
+    hidden_modules,
+)
+from course_utils.grading.sandbox import seccomp
 
 USER = 64_321  # for a root grader: a user id that no account has
 INSIDE = 65_534  # what the answer sees itself as: nobody
@@ -260,7 +265,7 @@ class Sandbox:
 
         def start(limits: Limits) -> subprocess.Popen[bytes]:
             return self.start(
-                [sys.executable, "-s", "-P", "-B", "-m", "course_utils.grading.worker"],
+                [sys.executable, "-s", "-P", "-B", "-m", "course_utils.grading.answers.worker"],
                 limits.megabytes,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from course_utils.grading import seccomp
-from course_utils.grading.sandbox import (
+from course_utils.grading.answers.process import end
+from course_utils.grading.answers.visibility import PACKAGE, WITHHELD_ALWAYS
+from course_utils.grading.sandbox import seccomp
+from course_utils.grading.sandbox.bubblewrap import (
     DEVICES,
     FOLDER_MB,
     INSIDE,
@@ -24,7 +26,6 @@ from course_utils.grading.sandbox import (
     SandboxError,
     packages,
 )
-from course_utils.grading.shown import PACKAGE, WITHHELD_ALWAYS
 
 SECONDS = 60.0
 MEGABYTES = 100  # that the probe may take, beside what Python takes by itself
@@ -232,8 +233,6 @@ def probe(sandbox: Sandbox | None = None) -> list[str]:
         try:
             out, error = process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
-            from course_utils.grading.process import end
-
             end(process)
             raise SandboxError(f"the sandbox's probe did not end in {SECONDS:g} s.") from None
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils.grading.boundary import (
+from course_utils.grading.answers.boundary import (
     DTYPES,
     BoundaryError,
     Caps,

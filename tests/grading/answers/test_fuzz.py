@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from course_utils.grading.boundary import DTYPES, BoundaryError, from_bytes, to_bytes
-from course_utils.grading.callers import Counter
-from course_utils.grading.challenge import NAMES, Limits, Part, Refused, find_challenge
-from course_utils.grading.process import _answer
-from course_utils.grading.verify import _can_be_sent, generator, verify_part, visible
+from course_utils.challenges.declare import NAMES, Limits, Part, Refused, find_challenge
+from course_utils.grading.answers.boundary import DTYPES, BoundaryError, from_bytes, to_bytes
+from course_utils.grading.answers.callers import Counter
+from course_utils.grading.answers.process import _answer
+from course_utils.grading.answers.verify import _can_be_sent, generator, verify_part, visible
 
 Random = np.random.Generator
 Array = np.ndarray[Any, Any]
@@ -151,7 +151,7 @@ class Fuzz:
         self.given: Any = None
 
     def call(self, function: str, arguments: Any, oracles: Any, limits: Limits) -> Any:
-        from course_utils.grading.callers import Outcome
+        from course_utils.grading.answers.callers import Outcome
 
         number, self.calls = self.calls, self.calls + 1
         good = {**GOOD, "draw": draw}[function](arguments)

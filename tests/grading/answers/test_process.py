@@ -16,11 +16,19 @@ import numpy as np
 import psutil
 import pytest
 
-from course_utils.grading import memory
-from course_utils.grading.callers import Outcome
-from course_utils.grading.challenge import Band, Challenge, Limits, Measurement, Part, Refused, Step
-from course_utils.grading.process import GraderFault, OtherProcess
-from course_utils.grading.verify import verify
+from course_utils.challenges.declare import (
+    Band,
+    Challenge,
+    FollowUp,
+    Limits,
+    Measurement,
+    Part,
+    Refused,
+)
+from course_utils.grading.answers import memory
+from course_utils.grading.answers.callers import Outcome
+from course_utils.grading.answers.process import GraderFault, OtherProcess
+from course_utils.grading.answers.verify import verify
 
 SPEAKS = """
 import json, os, struct, sys, time
@@ -285,7 +293,7 @@ def test_what_can_t_be_handed_on_is_the_answer_s_fault(name: str) -> None:
 
     part = Part(
         "a", "f", "f", lambda random: [{"x": 1}], measure, (Band(0, 1),), "x", "less",
-        then=(Step("g", inputs),), limits=Limits(30, 1500),
+        then=(FollowUp("g", inputs),), limits=Limits(30, 1500),
     )  # fmt: skip
     challenge = Challenge("01", "Test", ("answer",), (part,), 1, setup="import numpy as np")
     source = f"def f(x):\n    return {value}\ndef g(y, more, text):\n    return 0.0"
@@ -301,7 +309,7 @@ def test_a_refusal_of_the_next_step_is_told() -> None:
 
     part = Part(
         "a", "f", "f", lambda random: [{"x": 1}], measure, (Band(0, 1),), "x", "less",
-        then=(Step("g", inputs),),
+        then=(FollowUp("g", inputs),),
     )  # fmt: skip
     challenge = Challenge("01", "Test", ("answer",), (part,), 1, setup="")
     with OtherProcess(challenge, [("answer", "def f(x): return 1\ndef g(): pass")]) as caller:

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from course_utils import cli
-from course_utils.grading import challenge as challenges
-from course_utils.grading.boundary import BoundaryError
-from course_utils.grading.callers import InKernel, crossing, trying
-from course_utils.grading.challenge import Band, Challenge, Limits, Measurement, Part, Refused
-from course_utils.grading.notebooks import NotebookError, read_answers
-from course_utils.grading.process import OtherProcess
-from course_utils.grading.verify import Result, quick_look, verify
+from course_utils.challenges import declare as challenges
+from course_utils.challenges.declare import Band, Challenge, Limits, Measurement, Part, Refused
+from course_utils.grading.answers.boundary import BoundaryError
+from course_utils.grading.answers.callers import InKernel, crossing, report_errors
+from course_utils.grading.answers.notebooks import NotebookError, read_answers
+from course_utils.grading.answers.process import OtherProcess
+from course_utils.grading.answers.verify import Result, quick_look, verify
 
 GOOD = "def twice(x, ask=None):\n    return 2 * x"
 
@@ -233,7 +233,7 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Challenge]:
     """Challenge 01 is this file's."""
     found = challenge()
     challenges.find_challenge.cache_clear()
-    module = type(json)("course_utils.grading.challenge_01")
+    module = type(json)("course_utils.challenges.noise_to_order.ask")
     module.CHALLENGE = found  # type: ignore[attr-defined]
     monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
     yield found
@@ -298,22 +298,22 @@ def test_a_look_in_the_notebook_tells_of_mistakes_and_goes_on(
     def wrong(x: Any) -> Any:
         return x + None
 
-    with trying("twice"):
+    with report_errors("twice"):
         open_answer()
     assert capsys.readouterr().out == "twice is not written yet.\n"
-    with trying("twice"):
+    with report_errors("twice"):
         wrong(torch.ones(2))
     out = capsys.readouterr().out
     assert out.startswith("Here it stops: TypeError: ") and "in wrong, line " in out
     assert "return x + None\n" in out and out.endswith("does an answer of yours?\n")
-    with trying("twice"):
+    with report_errors("twice"):
         raise ValueError("x has\n  no rows")
     first, where = capsys.readouterr().out.splitlines()
     assert first == "Here it stops: ValueError: x has no rows" and "raise ValueError" in where
-    with trying("twice"):
+    with report_errors("twice"):
         print("fine")
     assert capsys.readouterr().out == "fine\n"
-    with pytest.raises(KeyboardInterrupt), trying("twice"):
+    with pytest.raises(KeyboardInterrupt), report_errors("twice"):
         raise KeyboardInterrupt
 
 

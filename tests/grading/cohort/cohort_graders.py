@@ -14,13 +14,13 @@ from pathlib import Path
 
 from tiny_challenge import declare
 
-from course_utils.grading.attempts import FAULT, Attempt
-from course_utils.grading.challenge import find_challenge
-from course_utils.grading.grader import Order, conditions
-from course_utils.grading.names import NAMES
+from course_utils.challenges.declare import find_challenge
+from course_utils.challenges.names import NAMES
+from course_utils.grading.cohort.attempts import FAULT, Attempt
+from course_utils.grading.cohort.grader import Job, conditions
 
 
-def first_time(order: Order) -> bool:
+def first_time(order: Job) -> bool:
     """Whether this order comes for the first time; leaves a mark."""
     folder = Path(os.environ["COURSE_TEST_MARKS"])
     number = len(list(folder.glob(f"{order.student}.*")))
@@ -28,7 +28,7 @@ def first_time(order: Order) -> bool:
     return number == 0
 
 
-def pretend(order: Order) -> Attempt:
+def pretend(order: Job) -> Attempt:
     """Grade without running anything."""
     if "90" not in NAMES:
         declare()
@@ -63,9 +63,9 @@ def main() -> None:
     """Grade a class of so many, as another process: RESULTS COUNT [SCHEDULER]."""
     from datetime import timedelta
 
-    from course_utils.grading.cohort import Settings, grade_cohort, secret_of
-    from course_utils.grading.gradebook import Gradebook
-    from course_utils.grading.submissions import Submission
+    from course_utils.grading.cohort.gradebook import Gradebook
+    from course_utils.grading.cohort.run import GradingSettings, grade_cohort, secret_of
+    from course_utils.grading.cohort.submissions import Submission
 
     declare()
     results, count, *scheduler = sys.argv[1:]
@@ -74,7 +74,7 @@ def main() -> None:
         Submission(f"student {n}", "90", f"{n}", b"%d" % n, when + timedelta(hours=n))
         for n in range(int(count))
     ]
-    settings = Settings(secret_of(Path(results)), 2, *scheduler, sandboxed=False)
+    settings = GradingSettings(secret_of(Path(results)), 2, *scheduler, sandboxed=False)
     with Gradebook(Path(results) / "gradebook.sqlite") as book:
         tally = grade_cohort(handed_in, book, settings, grader=by_name())
     print(sum(tally.graded.values()), tally.before)

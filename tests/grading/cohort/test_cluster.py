@@ -18,10 +18,10 @@ import pytest
 import tiny_challenge
 from running import family, still
 
-from course_utils.grading.attempts import Attempt
-from course_utils.grading.cohort import CohortError, Settings, grade_cohort
-from course_utils.grading.gradebook import Gradebook
-from course_utils.grading.submissions import Submission
+from course_utils.grading.cohort.attempts import Attempt
+from course_utils.grading.cohort.gradebook import Gradebook
+from course_utils.grading.cohort.run import CohortError, GradingSettings, grade_cohort
+from course_utils.grading.cohort.submissions import Submission
 
 pytest.importorskip("distributed")
 HERE = Path(__file__).parent
@@ -104,7 +104,7 @@ def test_a_worker_that_is_killed_costs_nobody_a_result(
             started.update(family(victim.pid))
             victim.send_signal(signal.SIGKILL)
 
-    settings = Settings(b"x" * 32, scheduler=address)
+    settings = GradingSettings(b"x" * 32, scheduler=address)
     with tiny_challenge.declared(), Gradebook(tmp_path / "gradebook.sqlite") as book:
         tally = grade_cohort(given, book, settings, on_attempt, tiny_challenge.grade_tiny)
         every = list(book.attempts())
@@ -118,7 +118,7 @@ def test_a_worker_that_is_killed_costs_nobody_a_result(
 
 
 def test_a_scheduler_that_is_none_is_told(tmp_path: Path) -> None:
-    settings = Settings(b"x" * 32, scheduler="no address")
+    settings = GradingSettings(b"x" * 32, scheduler="no address")
     with (
         Gradebook(tmp_path / "gradebook.sqlite") as book,
         pytest.raises(CohortError, match="no Dask scheduler answers"),

@@ -22,16 +22,16 @@ import tiny_challenge
 from running import family, still
 
 from course_utils import cli
-from course_utils.grading.attempts import FAULT, Attempt
-from course_utils.grading.cohort import CohortError, Settings, grade_cohort, secret_of
-from course_utils.grading.gradebook import Gradebook
-from course_utils.grading.grader import environment_hash
-from course_utils.grading.submissions import Ignored, Submission
+from course_utils.grading.cohort.attempts import FAULT, Attempt
+from course_utils.grading.cohort.gradebook import Gradebook
+from course_utils.grading.cohort.grader import environment_hash
+from course_utils.grading.cohort.run import CohortError, GradingSettings, grade_cohort, secret_of
+from course_utils.grading.cohort.submissions import Ignored, Submission
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WHEN = datetime(2026, 3, 2, 12, tzinfo=UTC)
-SETTINGS = Settings(b"x" * 32, 2, sandboxed=False)
+SETTINGS = GradingSettings(b"x" * 32, 2, sandboxed=False)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def handed_in(*students: str, data: bytes = b"") -> list[Submission | Ignored]:
 
 
 def run(
-    book: Gradebook, given: list[Submission | Ignored], settings: Settings = SETTINGS
+    book: Gradebook, given: list[Submission | Ignored], settings: GradingSettings = SETTINGS
 ) -> tuple[dict[str, int], int]:
     tally = grade_cohort(given, book, settings, grader=cohort_graders.pretend)
     return tally.graded, tally.before
@@ -71,7 +71,7 @@ def test_what_is_graded_is_not_graded_twice(book: Gradebook) -> None:
     assert run(book, handed_in("ada", "bo", "cy", "bo")) == ({"pass": 1}, 3)
     assert run(book, handed_in("ada", data=b"changed")) == ({"pass": 1}, 0)
     assert results(book) == {"ada": ["pass", "pass"], "bo": ["pass"], "cy": ["pass"]}
-    other = Settings(SETTINGS.secret, 2, sandboxed=False, threads=2)
+    other = GradingSettings(SETTINGS.secret, 2, sandboxed=False, threads=2)
     assert run(book, handed_in("ada", "bo"), other) == ({"pass": 2}, 0)  # other conditions
 
 
@@ -207,7 +207,7 @@ def test_results_with_a_sandbox_do_not_stand_for_those_without(
     sandboxed: None, book: Gradebook
 ) -> None:
     assert run(book, handed_in("ada")) == ({"pass": 1}, 0)
-    assert run(book, handed_in("ada"), Settings(SETTINGS.secret, 1)) == ({"pass": 1}, 0)
+    assert run(book, handed_in("ada"), GradingSettings(SETTINGS.secret, 1)) == ({"pass": 1}, 0)
     assert [attempt.sandboxed for attempt in book.attempts()] == [False, True]
 
 

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from made_up_class import DUE, HOSTILE, attempt, part
 
-from course_utils.grading.gradebook import (
+from course_utils.grading.cohort.gradebook import (
     FAULT,
     VERDICTS,
     Attempt,
@@ -73,7 +73,7 @@ def test_any_name_is_kept_and_found(book: Gradebook, student: str) -> None:
 
 
 def test_more_than_a_page_comes_in_order(book: Gradebook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("course_utils.grading.gradebook.PAGE", 3)
+    monkeypatch.setattr("course_utils.grading.cohort.gradebook.PAGE", 3)
     for i in range(10):
         book.add(attempt(f"student {9 - i}"))
     assert [a.student[-1] for a in book.attempts()] == list("9876543210")
@@ -90,7 +90,7 @@ def test_adding_while_reading_does_not_wait(book: Gradebook) -> None:
 
 
 def test_a_part_is_recorded_as_it_was_measured() -> None:
-    from course_utils.grading.verify import PartResult
+    from course_utils.grading.answers.verify import PartResult
 
     names = {field.name for field in dataclasses.fields(PartResult)}
     assert {field.name for field in dataclasses.fields(PartRecord)} == names
@@ -101,7 +101,7 @@ def test_a_part_is_recorded_as_it_was_measured() -> None:
 def test_every_verdict_of_a_part_is_known() -> None:
     from typing import get_args
 
-    from course_utils.grading.verify import Verdict
+    from course_utils.grading.answers.verify import Verdict
 
     assert set(get_args(Verdict)) < set(VERDICTS)
 
@@ -219,7 +219,7 @@ def test_a_newer_gradebook_is_refused(book: Gradebook) -> None:
 def test_missing_steps_of_the_schema_are_taken_once(
     book: Gradebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from course_utils.grading import gradebook
+    from course_utils.grading.cohort.run import gradebook
 
     book.add(attempt())
     book.close()
@@ -239,7 +239,7 @@ def test_missing_steps_of_the_schema_are_taken_once(
 def test_a_step_that_fails_leaves_the_old_schema(
     book: Gradebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from course_utils.grading import gradebook
+    from course_utils.grading.cohort.run import gradebook
 
     book.add(attempt())
     book.close()
@@ -320,7 +320,7 @@ def test_several_processes_make_and_fill_one_gradebook(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from made_up_class import attempt
-from course_utils.grading.gradebook import Gradebook
+from course_utils.grading.cohort.gradebook import Gradebook
 book = Gradebook(sys.argv[1])
 i = 0
 while True:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from course_utils.grading.challenge import find_challenge
-from course_utils.grading.notebooks import MOST_BYTES
-from course_utils.grading.submissions import (
+from course_utils.challenges.declare import find_challenge
+from course_utils.grading.answers.notebooks import MOST_BYTES
+from course_utils.grading.cohort.submissions import (
     Ignored,
     Submission,
     SubmissionsError,

@@ -15,10 +15,10 @@ import jsonschema
 import pytest
 from made_up_class import DUE, HOSTILE, attempt, part
 
-from course_utils.grading import exports
-from course_utils.grading.exports import LTI_SCORE, cell, gradescope_result
-from course_utils.grading.gradebook import Gradebook, Late, Policy
-from course_utils.grading.people import Person, Roster, safe_name
+from course_utils.grading.cohort.gradebook import Gradebook, Late, Policy
+from course_utils.grading.reports import exports
+from course_utils.grading.reports.exports import LTI_SCORE, cell, gradescope_result
+from course_utils.grading.reports.people import Person, Roster, safe_name
 
 SCHEMAS = Path(__file__).parent / "schemas"
 NOW = datetime(2026, 3, 9, 12, 30, 15, 250_000, tzinfo=UTC)

@@ -17,7 +17,7 @@ import pytest
 from made_up_class import COPIED, DUE, HOSTILE, attempt, fill, part
 
 from course_utils.grading import reports
-from course_utils.grading.gradebook import FAULT, Gradebook, Late, Policy
+from course_utils.grading.cohort.gradebook import FAULT, Gradebook, Late, Policy
 from course_utils.grading.reports.challenge import histogram
 from course_utils.grading.reports.markup import tag
 from course_utils.grading.reports.mistakes import mistake
@@ -264,7 +264,7 @@ def test_a_learner_sees_points_measurements_and_what_to_try(tmp_path: Path) -> N
 
 
 def test_the_band_that_was_reached_is_marked(tmp_path: Path) -> None:
-    from course_utils.grading.challenge import find_challenge
+    from course_utils.challenges.declare import find_challenge
 
     declared = find_challenge("02").parts[0]
     best, *_, least = declared.bands
@@ -496,7 +496,7 @@ def test_pages_stay_small(cohort) -> None:
 
 
 def _one(given):
-    from course_utils.grading.policy import grade_of
+    from course_utils.grading.cohort.policy import grade_of
 
     return [grade_of([given], Policy())], [[given]]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.grading import similar
-from course_utils.grading.similar import Alike, compare, groups, text_tokens, tree_tokens
+from course_utils.grading.reports import similar
+from course_utils.grading.reports.similar import Alike, compare, groups, text_tokens, tree_tokens
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = ("01", "02", "03", "04")

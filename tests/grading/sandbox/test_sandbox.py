@@ -20,13 +20,12 @@ import pytest
 from running import family, still
 
 from course_utils import cli
-from course_utils.grading import probe as probes
-from course_utils.grading import sandbox as sandboxes
-from course_utils.grading import seccomp
-from course_utils.grading.challenge import find_challenge
-from course_utils.grading.process import end
-from course_utils.grading.sandbox import Sandbox, SandboxError
-from course_utils.grading.shown import course_files
+from course_utils.challenges.declare import find_challenge
+from course_utils.grading.answers.process import end
+from course_utils.grading.answers.visibility import course_files
+from course_utils.grading.sandbox.bubblewrap import Sandbox, SandboxError, seccomp
+from course_utils.grading.sandbox.bubblewrap import bubblewrap as sandboxes
+from course_utils.grading.sandbox.bubblewrap import probe as probes
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -182,7 +181,7 @@ def test_it_holds_for_a_user_without_rights(sandboxed: None) -> None:
     command += ["--", "setpriv", "--reuid=12321", "--regid=12321", "--clear-groups"]
     command += ["--inh-caps=-all", "--bounding-set=-all", "--", sys.executable, "-B", "-c"]
     source = (
-        "import os, json; from course_utils.grading.probe import probe\n"
+        "import os, json; from course_utils.grading.sandbox.probe import probe\n"
         "assert os.getuid() == 12321; print(json.dumps(probe()))"
     )
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": "/tmp"}
@@ -340,7 +339,7 @@ def test_orphans_are_gone_afterwards(sandboxed: None) -> None:
 
 def test_kill_9_of_the_grader_takes_the_sandbox_with_it(sandboxed: None) -> None:
     source = (
-        "import subprocess, sys\nfrom course_utils.grading.sandbox import Sandbox\n"
+        "import subprocess, sys\nfrom course_utils.grading.sandbox.bubblewrap import Sandbox\n"
         f"p = Sandbox().start([sys.executable, '-I', '-c', {BREEDS!r}], 300)\np.wait()"
     )
     grader = subprocess.Popen(

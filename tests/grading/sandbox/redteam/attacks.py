@@ -212,9 +212,9 @@ return []
         "imports of the grader",
         """
 import importlib, sys
-for name in ("course_utils.grading.verify", "course_utils.grading.challenge", "tiny_challenge",
-             "course_utils.grading.grader", "course_utils.grading.gradebook",
-             "course_utils.grading.challenge_01", "course_utils.evaluation", "course_utils.data",
+for name in ("course_utils.grading.answers.verify", "course_utils.challenges.declare", "tiny_challenge",
+             "course_utils.grading.cohort.grader", "course_utils.grading.cohort.gradebook",
+             "course_utils.challenges.noise_to_order.ask", "course_utils.evaluation", "course_utils.data",
              "course_utils.checks", "course_utils.pipeline", "diffusers", "transformers"):
     sys.meta_path[:] = [f for f in sys.meta_path if "Withheld" not in type(f).__name__]
     try:
@@ -425,7 +425,7 @@ return []
         "templates, weights and the worker's own source",
         """
 import os, sys
-import course_utils.grading.worker as worker
+import course_utils.grading.answers.worker as worker
 for path in (worker.__file__, os.path.dirname(worker.__file__) + "/__pycache__/worker.pyc",
              "$ROOT/course_utils/weights/model.safetensors", "$ROOT/solutions/x.ipynb",
              sys.executable, os.__file__, sys.prefix + "/lib/python3.11/site-packages/evil.pth"):

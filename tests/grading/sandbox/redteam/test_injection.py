@@ -11,10 +11,11 @@ from attacks import INJECT
 from controls import answered
 from tiny_challenge import declared
 
-from course_utils.grading import exports, reports
-from course_utils.grading.gradebook import Gradebook, Policy
-from course_utils.grading.grader import Order, grade
-from course_utils.grading.submissions import clean
+from course_utils.grading import reports
+from course_utils.grading.cohort.gradebook import Gradebook, Policy
+from course_utils.grading.cohort.grader import Job, grade
+from course_utils.grading.cohort.submissions import clean
+from course_utils.grading.reports import exports
 
 WHEN = datetime(2026, 3, 2, 12, tzinfo=UTC).isoformat()
 NAMES = ('=HYPERLINK("http://x")', "<script>alert(1)</script>", "\x1b[2J@SUM(1)", "\udcff-2+3")
@@ -27,7 +28,7 @@ def written(sandboxed: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with declared(), Gradebook(folder / "gradebook.sqlite") as book:
         for name, attack in zip(NAMES, INJECT, strict=True):
             data = answered(attack.cells, attack.challenge)
-            book.add(grade(Order(clean(name), attack.challenge, data, WHEN, b"x" * 32)))
+            book.add(grade(Job(clean(name), attack.challenge, data, WHEN, b"x" * 32)))
         reports.write(book, folder / "reports", Policy())
         for kind in ("nbgrader", "canvas", "moodle"):
             exports.write(kind, book, Policy(), folder / f"{kind}.csv", None)

@@ -14,12 +14,12 @@ import challenge_answers_02
 import challenge_answers_06
 import pytest
 
-from course_utils.grading.attempts import Attempt
-from course_utils.grading.challenge import find_challenge
-from course_utils.grading.cohort import Settings, grade_cohort
-from course_utils.grading.gradebook import Gradebook
-from course_utils.grading.notebooks import read_answers
-from course_utils.grading.submissions import Submission
+from course_utils.challenges.declare import find_challenge
+from course_utils.grading.answers.notebooks import read_answers
+from course_utils.grading.cohort.attempts import Attempt
+from course_utils.grading.cohort.gradebook import Gradebook
+from course_utils.grading.cohort.run import GradingSettings, grade_cohort
+from course_utils.grading.cohort.submissions import Submission
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
@@ -85,7 +85,7 @@ def graded(sandboxed: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     ]
     path = tmp_path_factory.mktemp("judged") / "gradebook.sqlite"
     with Gradebook(path) as book:
-        grade_cohort(given, book, Settings(b"x" * 32, jobs=2))
+        grade_cohort(given, book, GradingSettings(b"x" * 32, jobs=2))
         return {attempt.student: attempt for attempt in book.attempts()}
 
 

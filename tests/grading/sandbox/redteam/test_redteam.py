@@ -21,11 +21,11 @@ from attacks import ATTACKS, Attack
 from controls import CONTROLS, DAMAGED, HONEST_CONTROL, NOTEBOOK, Handed, answered
 from tiny_challenge import declared, grade_tiny
 
-from course_utils.grading.attempts import FAULT, Attempt
-from course_utils.grading.cohort import Settings, Tally, grade_cohort, secret_of
-from course_utils.grading.gradebook import Gradebook
-from course_utils.grading.memory import descendants
-from course_utils.grading.submissions import Submission
+from course_utils.grading.answers.memory import descendants
+from course_utils.grading.cohort.attempts import FAULT, Attempt
+from course_utils.grading.cohort.gradebook import Gradebook
+from course_utils.grading.cohort.run import GradingSettings, Tally, grade_cohort, secret_of
+from course_utils.grading.cohort.submissions import Submission
 
 ROOT = Path(__file__).resolve().parents[3]
 SLACK = 40.0  # seconds, for a machine that has other things to do
@@ -93,7 +93,7 @@ def graded(sandboxed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         tally = grade_cohort(
             handed_in(words),
             book,
-            Settings(secret_of(results), jobs=2),
+            GradingSettings(secret_of(results), jobs=2),
             lambda attempt: attempts.update({attempt.student: attempt}),
             grade_tiny,
         )
