@@ -11,10 +11,10 @@ import os
 import subprocess
 from collections.abc import Callable
 from multiprocessing.reduction import DupFd
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from course_utils.challenges.declare import Challenge, Limits
-from course_utils.grading.answers.visibility import hidden_modules
+if TYPE_CHECKING:  # nothing of ours is in the new process, where answers would find it
+    from course_utils.challenges.declare import Challenge, Limits
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch", "pytest", "course_utils.grading.answers.worker"])
@@ -22,6 +22,8 @@ CONTEXT.set_forkserver_preload(["torch", "pytest", "course_utils.grading.answers
 
 def forked(challenge: Challenge, sees_all: bool = False) -> Callable[[Limits], Any]:
     """For `OtherProcess`, as `process.unsandboxed` is."""
+    from course_utils.grading.answers.visibility import hidden_modules
+
     withheld = "" if sees_all else ",".join(hidden_modules(challenge.withheld))
     return lambda limits: Forked(withheld)
 

@@ -185,8 +185,8 @@ def table(challenge: Challenge, found: Mapping[str, Mapping[str, Any]]) -> str:
         "",
         f"Made by `python -m course_utils.challenges.calibrate {challenge.number}`. Each "
         "contestant was verified on fresh inputs from each seed. In brackets: 95 % intervals "
-        f"of the mean, and of the share that passes (exact). {challenge.pass_points:g} of {challenge.points:g} "
-        "points pass.",
+        "of the mean, and of the share that passes (exact). "
+        f"{challenge.pass_points:g} of {challenge.points:g} points pass.",
         "",
     ]
     for part in challenge.parts:

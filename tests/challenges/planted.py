@@ -74,7 +74,7 @@ class PlantedAnswers:
         module = f"course_utils.challenges.{NAMES[self.number]}.contestants"
         take = (
             f"from {module} import CONTESTANTS\n"
-            "globals().update(next(f for name, f in CONTESTANTS.items() if name[:9] == 'reference'))"
+            "globals().update(next(f for n, f in CONTESTANTS.items() if n[:9] == 'reference'))"
         )
         result = run(self.number, dict.fromkeys(challenge.answers, take))
         assert result.points == 0, result.table()
@@ -203,9 +203,8 @@ def touched(cells: Answer, answer: Answer) -> set[str]:
             if id in answer:
                 names |= bound
     if not plain:
-        return {
-            name for each in NAMES for part in find_challenge(each).parts for name in part.functions
-        }
+        every = [part for number in NAMES for part in find_challenge(number).parts]
+        return {name for part in every for name in part.functions}
     while more := {name for name, used in uses.items() if used & names} - names:
         names |= more
     return names

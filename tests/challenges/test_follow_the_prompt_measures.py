@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from course_utils.challenges import validation
 from course_utils.challenges.declare import Refused
 from course_utils.challenges.follow_the_prompt import ask as challenge_05
 from course_utils.challenges.follow_the_prompt import pictures

@@ -171,7 +171,7 @@ FORGED_INSIDE = [
         "json and the boundary are replaced",
         "return [0.0] * len(numbers)",
         "wrong",
-        before="import json, sys\nfrom course_utils.grading import boundary\n"
+        before="import json, sys\nfrom course_utils.grading.answers import boundary\n"
         "dumps = json.dumps\n"
         "def forged(value, **more):\n    if type(value) is dict and value.get('op') == 'value':\n"
         "        value = {**value, 'verdict': 'pass', 'points': 4, 'passed': True}\n"
@@ -212,9 +212,11 @@ return []
         "imports of the grader",
         """
 import importlib, sys
-for name in ("course_utils.grading.answers.verify", "course_utils.challenges.declare", "tiny_challenge",
+for name in ("course_utils.grading.answers.verify", "course_utils.challenges.declare",
+             "tiny_challenge",
              "course_utils.grading.cohort.grader", "course_utils.grading.cohort.gradebook",
-             "course_utils.challenges.noise_to_order.ask", "course_utils.evaluation", "course_utils.data",
+             "course_utils.challenges.noise_to_order.ask", "course_utils.evaluation",
+             "course_utils.data",
              "course_utils.checks", "course_utils.pipeline", "diffusers", "transformers"):
     sys.meta_path[:] = [f for f in sys.meta_path if "Withheld" not in type(f).__name__]
     try:
@@ -247,7 +249,7 @@ return []
     inside("os._exit", "import os; os._exit(0)", "killed"),
     inside("sys.exit", "import sys; sys.exit(0)", "error"),
     inside("os._exit at import", "return numbers", "killed", before="import os; os._exit(0)"),
-    inside("the error that means the end of the pipe", "raise EOFError", "killed"),
+    inside("the error that means the end of a file", "raise EOFError", "error"),
     inside("an interrupt", "raise KeyboardInterrupt", "error"),
     inside("a crash of C", "import ctypes; ctypes.string_at(0)", "killed"),
     inside(
@@ -503,10 +505,11 @@ READ = [
         """
 import os
 for path in ("$ROOT/tests", "$ROOT/solutions", "$ROOT/challenges", "$ROOT/.git", "$SUBMISSIONS",
-             "$ROOT/course_utils/grading/verify.py", "$ROOT/course_utils/grading/challenge_01.py",
+             "$ROOT/course_utils/grading/answers/verify.py",
+             "$ROOT/course_utils/challenges/noise_to_order/ask.py",
              "$ROOT/course_utils/checks", "$ROOT/course_utils/weights", "$ROOT/course_utils/data",
              "$ROOT/course_utils/evaluation", "$RESULTS", "$RESULTS/secret", "$CANARY",
-             "/course/course_utils/grading/verify.py", "/course/course_utils/checks"):
+             "/course/course_utils/grading/answers/verify.py", "/course/course_utils/checks"):
     if os.path.lexists(path): through(path)
     try: open(path).close(); through(path)
     except OSError: pass
