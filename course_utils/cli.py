@@ -25,6 +25,7 @@ COMMANDS = (
     "demo",
     "grade",
     "release",
+    "new",
 )
 
 

@@ -10,6 +10,7 @@ ARGUMENTS = (
 )
 OPEN = f"def draw({ARGUMENTS}):\n    raise NotImplementedError\n"
 NOT_WRITTEN = (0, "draw is not written yet")
+LEFT_OUT = (0, "NotImplementedError")  # a part that an answer leaves out, to save time
 
 
 def drawing(body: str, before: str = "") -> dict[str, str]:
@@ -161,12 +162,12 @@ WRONG = [
             "return decode(x / scaling_factor)",
             CHAIN,
         ),
-        {"d": (0, "Guidance holds below 1"), "e": NOT_WRITTEN},
+        {"d": (0, "Guidance holds below 1"), "e": LEFT_OUT},
     ),
     (
         "fresh noise",
         drawing(TWELVE + "return decode(torch.randn(x_T.shape) / scaling_factor)"),
-        {"d": NOT_WRITTEN, "e": (0, "neither x_T nor")},
+        {"d": LEFT_OUT, "e": (0, "neither x_T nor")},
     ),
     (
         "cheat: one picture for all noise",
@@ -175,7 +176,7 @@ WRONG = [
             "return decode(x / scaling_factor)",
             CHAIN,
         ),
-        {"d": NOT_WRITTEN, "e": (0, "are all but the same")},
+        {"d": LEFT_OUT, "e": (0, "are all but the same")},
     ),
     (
         "far too loud",
@@ -184,7 +185,7 @@ WRONG = [
             "return decode(2 * x / scaling_factor)",
             CHAIN,
         ),
-        {"d": NOT_WRITTEN, "e": (0, "oversaturated")},
+        {"d": LEFT_OUT, "e": (0, "oversaturated")},
     ),
 ]
 

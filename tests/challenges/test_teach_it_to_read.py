@@ -46,7 +46,7 @@ LOSS = "(F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 
 PAIR = "torch.randn(image_width, dim), torch.randn(text_width, dim)"
 
 ELSEWHERE = train(
-    "    from course_utils.challenges.teach_it_to_read.ask import practice\n"
+    "    from course_utils.challenges.teach_it_to_read.world import practice\n"
     "    there = practice(0).arguments()['batch']\n"
     "    pairs = [there() for _ in range(20)]\n"
     "    images, words = (torch.cat([p[k] for p in pairs]) for k in ('images', 'words'))\n"

@@ -30,6 +30,12 @@ MOST_LETTERS = 200  # of a name
 JOINERS = "\u200c\u200d"  # invisible, and part of names and of emoji
 IGNORED = {"__MACOSX", ".ipynb_checkpoints", ".DS_Store"}
 SUFFIX = ".ipynb"
+DATE = re.compile(
+    r"[\W_]*(?<!\d)(?:19|20)\d\d([-_.]?)[01]\d\1[0-3]\d"  # 2024-11-01, 20241101
+    r"(?:[\W_T]+\d\d[-_.:h]?\d\d(?:[-_.:m]?\d\d)?)?(?!\d)"
+)
+NAMED = r"(?:^|[\W_])(?:{number}[\W_]+)?{name}(?:[\W_].*)?$"
+NUMBERED = r"(?:^|[\W_]){number}(?:\W.*)?$"
 
 
 class SubmissionsError(ValueError):
@@ -180,21 +186,24 @@ def _submission(
     return Submission(clean(student), number, source or printable(where), data, moment)
 
 
-def split_name(stem: str, number: str | None = None) -> tuple[str | None, str]:
+def split_name(stem: str, inside: str | None = None) -> tuple[str | None, str]:
     """The challenge's number in a file's name, and what stands before it.
 
     `alice_02_denoise_on_a_budget`, `alice-02`, and `02_denoise_on_a_budget-1 (2)`, as browsers and
-    Canvas rename it, all are challenge 02.
+    Canvas rename it, all are challenge 02. The 01 of a date is no challenge.
+
+    Args:
+        stem: of the file.
+        inside: the challenge that the cells tell, which is looked for first.
     """
-    known = {number: NAMES[number]} if number else NAMES
-    for each, name in known.items():
-        found = re.search(rf"(?:^|[\W_])(?:{each}[\W_]+)?{name}(?:[\W_].*)?$", stem, re.I)
-        if found is not None:
-            return each, stem[: found.start()].rstrip("_-. ")
-    for each in known:
-        if found := re.search(rf"(?:^|[\W_]){each}(?: ?\(\d+\)|-\d+)?$", stem):
-            return each, stem[: found.start()].rstrip("_-. ")
-    return None, ""
+    rest = DATE.sub("", stem)
+    order = [inside, *NAMES] if inside else list(NAMES)
+    for pattern in (NAMED, NUMBERED):
+        for number in order:
+            text = pattern.format(number=number, name=NAMES[number])
+            if found := re.search(text, rest, re.IGNORECASE):
+                return number, rest[: found.start()].strip("_-. ")
+    return None, rest.strip("_-. ")
 
 
 def challenge_of(data: bytes) -> str | None:

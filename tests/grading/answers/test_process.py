@@ -128,8 +128,12 @@ CASES = {
     "a list": ("hear(); out(message([1])); time.sleep(9)", "killed", "nobody asked for"),
     "no operation": ("hear(); out(message({'op': ['value']})); time.sleep(9)", "killed", "nobody"),
     "a definition": ("hear(); out(message({'op': 'define'})); time.sleep(9)", "killed", "nobody"),
-    "not written": ("hear(); out(message({'op': 'open', 'x': 1})); time.sleep(9)", "open", ""),
-    "an error without words": ("hear(); out(message({'op': 'error', 'text': 3}))", "error", ": "),
+    "not written, it says": (
+        "hear(); out(message({'op': 'open', 'x': 1})); time.sleep(9)",
+        "killed",
+        "nobody asked for",
+    ),
+    "an error without words": ("hear(); out(message({'op': 'error', 'text': 3}))", "error", ""),
     "an error of lists": (
         "hear(); out(message({'op': 'error', 'kind': [[]], 'text': {}, 'line': [1]}))",
         "error",

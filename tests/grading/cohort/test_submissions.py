@@ -82,7 +82,7 @@ def test_known_layouts(kind: str, tmp_path: Path) -> None:
         "ada/data.csv": b"1,2",
         ".DS_Store": b"",
     }
-    entries = {name: notebook() for name in LAYOUTS}
+    entries = {name: notebook(number) for name, (_, number) in LAYOUTS.items()}
     if kind == "folder":
         have = found(write(tmp_path / "in", entries | noise))
         assert have == LAYOUTS
@@ -108,13 +108,33 @@ def test_a_challenge_can_be_given(tmp_path: Path) -> None:
         ("alice_02_denoise_on_a_budget", ("02", "alice")),
         ("alice-02", ("02", "alice")),
         ("alice_denoise_on_a_budget", ("02", "alice")),
-        ("notebook", (None, "")),
-        ("student102", (None, "")),
+        ("alice_2024-11-01", (None, "alice")),
+        ("alice_20241101_02", ("02", "alice")),
+        ("2024-11-01 10.30 bo-03", ("03", "bo")),
+        ("notebook", (None, "notebook")),
+        ("student102", (None, "student102")),
         ("", (None, "")),
     ],
 )
 def test_names(stem: str, expected: tuple[str | None, str]) -> None:
     assert split_name(stem) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "student"),
+    [
+        ("alice_2024-11-01.ipynb", "02", "alice"),
+        ("alice_01_noise_to_order.ipynb", "02", "alice"),
+        ("bo-03.ipynb", "04", "bo"),
+        ("2024-11-01.ipynb", "02", "2024-11-01"),
+        ("cy.ipynb", "06", "cy"),
+    ],
+)
+def test_the_cells_tell_more_than_the_name(
+    name: str, number: str, student: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "in", {name: notebook(number)})
+    assert list(found(folder).values()) == [(student, number)]
 
 
 def test_names_are_told_apart_and_can_be_shown() -> None:

@@ -1,0 +1,42 @@
+"""`course new challenge "Mix colours"`: skeletons for those who write the course."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from course_utils.authoring import shown
+from course_utils.commands.new import challenge
+from course_utils.files import write_atomically
+
+KINDS = (challenge,)
+
+
+def register(subparsers: Any) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "new",
+        help="for authors: the skeleton of a challenge",
+        description="Writes the files that a new piece of the course needs, ready to be filled. "
+        "CONTRIBUTING.md says what comes next.",
+    )
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True, title="kinds")
+    for kind in KINDS:
+        kind.register(kinds)
+        kinds.choices[kind.NAME].set_defaults(run=lambda args, kind=kind: write(kind.files(args)))
+
+
+def write(files: Mapping[Path, str]) -> int:
+    """Write new files and name them.
+
+    Raises:
+        ValueError: one of them is there; nothing is written then.
+    """
+    if there := [path for path in files if path.exists()]:
+        raise ValueError(f"{shown(there[0])} is there already; choose another name")
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+        print(shown(path))
+    return 0
