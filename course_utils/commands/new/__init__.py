@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from course_utils.authoring import shown
 from course_utils.commands.new import challenge
 from course_utils.files import write_atomically
+from course_utils.lessons import ROOT
 
 KINDS = (challenge,)
 
@@ -34,9 +34,9 @@ def write(files: Mapping[Path, str]) -> int:
         ValueError: one of them is there; nothing is written then.
     """
     if there := [path for path in files if path.exists()]:
-        raise ValueError(f"{shown(there[0])} is there already; choose another name")
+        raise ValueError(f"{there[0].relative_to(ROOT)} is there already; choose another name")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
-        print(shown(path))
+        print(path.relative_to(ROOT))
     return 0

@@ -254,12 +254,21 @@ def files(args: argparse.Namespace) -> dict[Path, str]:
     file = f"{number}_{name}.ipynb"
     return {
         folder / "__init__.py": filled(INIT),
-        folder / "ask.py": filled(ASK),
+        folder / "ask.py": _sorted_imports(filled(ASK)),
         folder / "contestants.py": filled(CONTESTANTS),
         ROOT / "solutions" / "challenges" / file: to_bytes(notebook).decode(),
         ROOT / "challenges" / file: to_bytes(learner_version(notebook, file)).decode(),
         ROOT / "tests" / "challenges" / f"test_{name}.py": filled(TEST),
     }
+
+
+def _sorted_imports(text: str) -> str:
+    """With our own imports in order, wherever the new name belongs among them."""
+    lines = text.splitlines(keepends=True)
+    places = [i for i, line in enumerate(lines) if line.startswith("from course_utils")]
+    for place, line in zip(places, sorted(lines[i] for i in places), strict=True):
+        lines[place] = line
+    return "".join(lines)
 
 
 def _notebook(cells: list[tuple[str, str]], number: str) -> dict[str, Any]:

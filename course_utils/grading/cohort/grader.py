@@ -189,7 +189,7 @@ def conditions(job: Job) -> dict[str, Any]:
 def template_hash(number: str) -> str:
     """Of what a challenge asks and how it is measured: all code and data of the course for that."""
     module = importlib.import_module(f"course_utils.challenges.{NAMES[number]}.ask")
-    digest = hashlib.sha256(Path(str(module.__file__)).read_bytes())
+    digest = hashlib.sha256(Path(str(module.__file__)).read_bytes())  # may be from elsewhere
     for path in depends_on(number):
         digest.update(path.relative_to(PACKAGE).as_posix().encode())
         digest.update(_hash(path.read_bytes()).encode())
