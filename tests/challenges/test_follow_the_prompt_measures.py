@@ -31,7 +31,7 @@ from course_utils.challenges.network import SUBSET, pipeline
 from course_utils.data.captions import BACKGROUNDS, STYLES
 from course_utils.data.concepts import load_concepts
 from course_utils.grading.answers.notebooks import read_notebook
-from course_utils.pipeline import words_of
+from course_utils.vocabulary import words_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FOX = Order("fox", background="blue", no_styles=("flat",))

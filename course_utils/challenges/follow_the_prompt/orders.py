@@ -17,7 +17,7 @@ from course_utils.challenges.declare import Band, Measurement, Refused
 from course_utils.challenges.network import pipeline
 from course_utils.data.captions import BACKGROUND_WORDS, BACKGROUNDS, STYLES
 from course_utils.models.tokenizer import split_words
-from course_utils.pipeline import words_of
+from course_utils.vocabulary import words_of
 
 WORDS_BANDS = (Band(1.0, 2, "every word"), Band(0.9, 1, "nearly"))
 ORDERS = 30  # of part a

@@ -25,7 +25,7 @@ from course_utils.grading.cohort.submissions import Submission
 
 pytest.importorskip("distributed")
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 WHEN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 COUNT = 12
 STARTS = 120.0  # seconds
@@ -38,7 +38,7 @@ def cluster(
     """The scheduler's address, and two workers with one thread each."""
     folder = tmp_path_factory.mktemp("dask")
     about = folder / "scheduler.json"
-    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}", "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}:{HERE.parent}", "OMP_NUM_THREADS": "1"}
     env |= {"DASK_TEMPORARY_DIRECTORY": str(folder)}
     started: list[subprocess.Popen[bytes]] = []
 

@@ -29,7 +29,7 @@ from course_utils.grading.cohort.run import CohortError, GradingSettings, grade_
 from course_utils.grading.cohort.submissions import Ignored, Submission
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 WHEN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SETTINGS = GradingSettings(b"x" * 32, 2, sandboxed=False)
 
@@ -114,7 +114,7 @@ def test_files_that_are_none_and_challenges_that_are_none_are_told(book: Gradebo
 def elsewhere(results: Path, count: int, marks: Path, *more: str) -> subprocess.Popen[str]:
     env = {
         **os.environ,
-        "PYTHONPATH": f"{ROOT}:{HERE}",
+        "PYTHONPATH": f"{ROOT}:{HERE}:{HERE.parent}",
         "COURSE_TEST_MARKS": str(marks),
         "COURSE_TEST_SECONDS": "0.1",
     }

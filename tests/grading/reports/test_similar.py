@@ -15,7 +15,7 @@ import pytest
 from course_utils.grading.reports import similar
 from course_utils.grading.reports.similar import Alike, compare, groups, text_tokens, tree_tokens
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NUMBERS = ("01", "02", "03", "04")
 RIGHT = {n: importlib.import_module(f"challenge_answers_{n}").RIGHT for n in NUMBERS}
 

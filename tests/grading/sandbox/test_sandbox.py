@@ -23,11 +23,12 @@ from course_utils import cli
 from course_utils.challenges.declare import find_challenge
 from course_utils.grading.answers.process import end
 from course_utils.grading.answers.visibility import course_files
-from course_utils.grading.sandbox.bubblewrap import Sandbox, SandboxError, seccomp
-from course_utils.grading.sandbox.bubblewrap import bubblewrap as sandboxes
-from course_utils.grading.sandbox.bubblewrap import probe as probes
+from course_utils.grading.sandbox import bubblewrap as sandboxes
+from course_utils.grading.sandbox import probe as probes
+from course_utils.grading.sandbox import seccomp
+from course_utils.grading.sandbox.bubblewrap import Sandbox, SandboxError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
 

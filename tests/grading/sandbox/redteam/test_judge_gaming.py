@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import challenge_answers_02
-import challenge_answers_06
 import pytest
+import test_denoise_on_a_budget
+import test_sculptors_exam
 
 from course_utils.challenges.declare import find_challenge
 from course_utils.grading.answers.notebooks import read_answers
@@ -22,7 +22,7 @@ from course_utils.grading.cohort.run import GradingSettings, grade_cohort
 from course_utils.grading.cohort.submissions import Submission
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 WHEN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DATA_SET, ONE, TEXT = "pictures of the data set", "one picture for all noise", "text on the picture"
 Expected = dict[str, tuple[float, str]]
@@ -56,13 +56,16 @@ def planted(module: Any, name: str) -> tuple[dict[str, str], Expected]:
 
 
 CASES: dict[tuple[str, str], tuple[dict[str, str], Expected]] = {
-    ("02", DATA_SET): (planted(challenge_answers_02, DATA_SET)[0], {"b": (0, ""), "c": (0, "")}),
-    ("02", ONE): planted(challenge_answers_02, ONE),
-    ("06", TEXT): planted(challenge_answers_06, TEXT),
-    ("06", DATA_SET): (planted(challenge_answers_06, DATA_SET)[0], dict.fromkeys("def", (0, ""))),
-    ("06", ONE): planted(challenge_answers_06, ONE),
+    ("02", DATA_SET): (
+        planted(test_denoise_on_a_budget, DATA_SET)[0],
+        {"b": (0, ""), "c": (0, "")},
+    ),
+    ("02", ONE): planted(test_denoise_on_a_budget, ONE),
+    ("06", TEXT): planted(test_sculptors_exam, TEXT),
+    ("06", DATA_SET): (planted(test_sculptors_exam, DATA_SET)[0], dict.fromkeys("def", (0, ""))),
+    ("06", ONE): planted(test_sculptors_exam, ONE),
     ("06", "pixels optimised against a network"): (
-        challenge_answers_06.drawing(OPTIMISED),
+        test_sculptors_exam.drawing(OPTIMISED),
         {"e": (0, "neither x_T nor")},
     ),
 }

@@ -27,7 +27,7 @@ from course_utils.grading.cohort.gradebook import Gradebook
 from course_utils.grading.cohort.run import GradingSettings, Tally, grade_cohort, secret_of
 from course_utils.grading.cohort.submissions import Submission
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 SLACK = 40.0  # seconds, for a machine that has other things to do
 WHEN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
