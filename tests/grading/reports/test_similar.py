@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from course_utils.challenges.names import NAMES
 from course_utils.grading.reports import similar
 from course_utils.grading.reports.similar import Alike, compare, groups, text_tokens, tree_tokens
 
 ROOT = Path(__file__).resolve().parents[3]
 NUMBERS = ("01", "02", "03", "04")
-RIGHT = {n: importlib.import_module(f"challenge_answers_{n}").RIGHT for n in NUMBERS}
+RIGHT = {n: importlib.import_module(f"test_{NAMES[n]}").RIGHT for n in NUMBERS}
 
 SOURCE = '''
 def sample(x_T, alpha_bar, denoise):
