@@ -16,13 +16,13 @@ import pytest
 
 from course_utils.challenges.declare import find_challenge
 from course_utils.grading.answers.notebooks import MOST_BYTES
+from course_utils.grading.cohort.layouts import split_name
 from course_utils.grading.cohort.submissions import (
     Ignored,
     Submission,
     SubmissionsError,
     clean,
     find_submissions,
-    split_name,
 )
 
 NAME = "02_denoise_on_a_budget"
@@ -66,10 +66,10 @@ LAYOUTS = {
     f"bo_{NAME}.ipynb": ("bo", "02"),
     f"cy/ps1/{NAME}.ipynb": ("cy", "02"),
     f"dee-{NAME} (1).ipynb": ("dee", "02"),
-    f"eve_123_456_{NAME}-2.ipynb": ("eve_123_456", "02"),
+    f"eve_123_456_{NAME}-2.ipynb": ("eve_123", "02"),
     "fay/2-denoise_on_a_budget.ipynb": ("fay", "02"),
     "gil/answer.ipynb": ("gil", "02"),
-    f"Hö Ünal_99_assignsubmission_file_/{NAME}.IPYNB": ("Hö Ünal_99_assignsubmission_file_", "02"),
+    f"Hö Ünal_99_assignsubmission_file_/{NAME}.IPYNB": ("Hö Ünal_99", "02"),
     "ida-04.ipynb": ("ida", "04"),
 }
 
@@ -167,6 +167,8 @@ def test_links_and_pipes_are_not_followed(tmp_path: Path) -> None:
         f"cy_{NAME}.ipynb",
         "dee.zip",
         "broken.ipynb",
+        "bo",
+        "loop",
     }
 
 
