@@ -20,7 +20,8 @@ def register(subparsers: Any) -> None:
         "`student/02_denoise_on_a_budget.ipynb` or `student_02_denoise_on_a_budget.ipynb`, and "
         "grades them in sandboxes without network. Can be stopped and run again: what is graded "
         "is not graded twice. RESULTS gets gradebook.sqlite, a page for each learner, a page for "
-        "you, and the exports that you ask for. Exit status 0 where nothing failed on our side.",
+        "you, and the exports that you ask for. Files that are not taken are named. Exit status 0 "
+        "where nothing failed on our side and everybody who handed in a file has a grade.",
     )
     parser.add_argument("submissions", type=Path, help="a folder or a zip")
     parser.add_argument("--out", type=Path, required=True, metavar="RESULTS", help="a folder")
@@ -46,7 +47,9 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--export", action="append", default=[], choices=EXPORTS, help="may be given several times"
     )
-    parser.add_argument("--roster", type=Path, help="CSV: student,id,email,... for the exports")
+    parser.add_argument(
+        "--roster", type=Path, help="CSV: student,id,email,..."
+    )
     parser.add_argument(
         "--unsafe-no-sandbox",
         action="store_true",
@@ -68,10 +71,12 @@ def run(args: argparse.Namespace) -> int:
     from course_utils.grading.cohort.gradebook import Gradebook
     from course_utils.grading.cohort.run import GradingSettings, grade_cohort, secret_of
     from course_utils.grading.cohort.submissions import find_submissions
+    from course_utils.grading.reports.people import Roster
 
     jobs = _jobs(args.jobs)
     challenge = find_challenge(args.challenge).number if args.challenge else None
     policy = _policy(args)
+    roster = Roster.read(args.roster) if args.roster else None  # wrong ones are told before
     found = find_submissions(args.submissions, challenge)
     settings = GradingSettings(
         secret_of(args.out), jobs, args.scheduler, sandboxed=not args.unsafe_no_sandbox
@@ -85,12 +90,28 @@ def run(args: argparse.Namespace) -> int:
             raise KeyboardInterrupt(
                 f"stopped; {bar.count} graded and kept. The same command goes on from there."
             ) from None
-        reports.write(book, args.out / "reports", policy)
-        _export(args, book, policy)
-    return _tell(args.out, tally)
+        left = _left(tally, roster)
+        reports.write(book, args.out / "reports", policy, left=left)
+        _export(args, book, policy, roster)
+    return _tell(args.out, tally, left)
 
 
-def _tell(out: Path, tally: Any) -> int:
+def _left(tally: Any, roster: Any) -> list[tuple[str, str]]:
+    """(what, why) of all that a person should look at."""
+    found = [(each.source, f"was not graded: it {each.why}.") for each in tally.ignored]
+    found += [(each.source, f"{each.text}.") for each in tally.notices]
+    if roster is not None:
+        here = {roster.find(student) for student in tally.students}
+        found += [(p.student, "is in the roster and has no file.") for p in roster if p not in here]
+        found += [
+            (student, "has a file and is not in the roster.")
+            for student in sorted(tally.students)
+            if roster.find(student) is None
+        ]
+    return found
+
+
+def _tell(out: Path, tally: Any, left: list[tuple[str, str]]) -> int:
     graded = sum(tally.graded.values())
     if not graded and not tally.before:
         print("No submissions were found.", file=sys.stderr)
@@ -99,15 +120,32 @@ def _tell(out: Path, tally: Any) -> int:
         before = f" {tally.before} had been graded before." if tally.before else ""
         print(f"Graded {graded}{': ' + verdicts if verdicts else ''}.{before}")
         print(f"Reports: {out / 'reports' / 'index.html'}")
-    for each in tally.ignored:
-        print(f"Not graded: {each.source} {each.why}.", file=sys.stderr)
+    for what, why in left:
+        print(f"{what} {why}", file=sys.stderr)
     if tally.faults:
         print(
             f"The grader failed at {tally.faults}; they have no points, not zero. Run the same "
             "command to try them again.",
             file=sys.stderr,
         )
-    return 1 if tally.faults or not (graded or tally.before) else 0
+    lost = _lost(tally)
+    if lost:
+        print(f"Nothing was graded of: {', '.join(lost)}.", file=sys.stderr)
+    return 1 if tally.faults or lost or not (graded or tally.before) else 0
+
+
+def _lost(tally: Any) -> list[str]:
+    """Whose files were all not taken; folders, or files at the top, by name."""
+    from course_utils.grading.cohort.layouts import known_person, stem_of
+
+    def person(source: str) -> str:
+        name = source.replace(":", "/").split("/")[0]
+        found = known_person(name) or known_person(stem_of(name))
+        return found[0] if found else name
+
+    graded = {person(source) for source in tally.sources}
+    ignored = [person(each.source) for each in tally.ignored]
+    return sorted({name for name in ignored if name not in graded})
 
 
 def _jobs(asked: int | None) -> int:
@@ -122,8 +160,8 @@ def _jobs(asked: int | None) -> int:
 
 
 def _policy(args: argparse.Namespace) -> Any:
+    from course_utils.challenges.declare import every_challenge
     from course_utils.grading.cohort.gradebook import Late, Policy
-    from course_utils.grading.cohort.submissions import every_challenge
 
     names = {each.number: each.name for each in every_challenge()}
     due: dict[str, datetime] = {}
@@ -146,7 +184,7 @@ def _policy(args: argparse.Namespace) -> Any:
     return Policy(args.count, due, late)
 
 
-def _export(args: argparse.Namespace, book: Any, policy: Any) -> None:
+def _export(args: argparse.Namespace, book: Any, policy: Any, roster: Any) -> None:
     if not args.export:
         return
     from course_utils.grading.reports import exports
@@ -155,7 +193,7 @@ def _export(args: argparse.Namespace, book: Any, policy: Any) -> None:
         folder = args.out / "exports"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / (kind if kind in ("gradescope", "lti") else f"{kind}.csv")
-        written = exports.write(kind, book, policy, path, args.roster)
+        written = exports.write(kind, book, policy, path, roster)
         print(f"Export for {kind}: {path}")
         for student, why in written.left_out:
             print(f"Not in the export for {kind}: {student} {why}.", file=sys.stderr)

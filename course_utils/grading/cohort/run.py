@@ -29,7 +29,7 @@ from course_utils.challenges.declare import find_challenge
 from course_utils.grading.cohort.attempts import FAULT, Attempt
 from course_utils.grading.cohort.gradebook import Gradebook
 from course_utils.grading.cohort.grader import FAULT_MESSAGE, Job, conditions, grade
-from course_utils.grading.cohort.submissions import Ignored, Submission
+from course_utils.grading.cohort.submissions import Ignored, Notice, Submission
 from course_utils.grading.sandbox.bubblewrap import SandboxError
 from course_utils.grading.sandbox.probe import require
 
@@ -50,11 +50,17 @@ class Tally:
         graded: how many submissions, by verdict.
         before: how many were graded by an earlier run.
         ignored: files that are no submission, and why.
+        notices: what was taken, and a person should look at.
+        students: who has handed in something that is graded.
+        sources: where that was found.
     """
 
     graded: dict[str, int] = field(default_factory=dict)
     before: int = 0
     ignored: list[Ignored] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    students: set[str] = field(default_factory=set)
+    sources: set[str] = field(default_factory=set)
 
     @property
     def faults(self) -> int:
@@ -107,7 +113,7 @@ def secret_of(folder: Path) -> bytes:
 
 
 def grade_cohort(
-    submissions: Iterable[Submission | Ignored],
+    submissions: Iterable[Submission | Ignored | Notice],
     book: Gradebook,
     settings: GradingSettings,
     on_attempt: Callable[[Attempt], object] | None = None,
@@ -147,7 +153,7 @@ def grade_cohort(
 
 
 def _wanted(
-    submissions: Iterable[Submission | Ignored],
+    submissions: Iterable[Submission | Ignored | Notice],
     book: Gradebook,
     settings: GradingSettings,
     tally: Tally,
@@ -159,6 +165,9 @@ def _wanted(
     for found in submissions:
         if isinstance(found, Ignored):
             tally.ignored.append(found)
+            continue
+        if isinstance(found, Notice):
+            tally.notices.append(found)
             continue
         if found.challenge is None:
             why = "neither its name nor its cells say which challenge it answers"
@@ -180,6 +189,8 @@ def _wanted(
                 tally.ignored.append(Ignored(found.source, f"is not graded: {error}"))
                 continue
             keys[job.challenge] = conditions(job)["key"]
+        tally.students.add(job.student)
+        tally.sources.add(found.source)
         name, key = names[job.challenge], keys[job.challenge]
         same = (job.student, name, job.submission)
         if same in asked or book.graded(*same, key) is not None:

@@ -44,7 +44,11 @@ class Reports:
 
 
 def write(
-    gradebook: Gradebook, folder: str | Path, policy: Policy, now: datetime | None = None
+    gradebook: Gradebook,
+    folder: str | Path,
+    policy: Policy,
+    now: datetime | None = None,
+    left: Sequence[tuple[str, str]] = (),
 ) -> Reports:
     """Write all pages; each is whole or as it was.
 
@@ -53,6 +57,7 @@ def write(
         folder: for the pages; made if it is missing.
         policy: how attempts become grades.
         now: shown as the time of writing; the present if None.
+        left: (what, why) of files and people that a person should look at.
 
     Raises:
         OSError: a page can't be written, or the gradebook can't be read.
@@ -84,7 +89,7 @@ def write(
     write_atomically(similar, similar_page(alike, answers, now))
     index = folder / "index.html"
     links = {student: f"students/{path.name}" for student, path in pages.items()}
-    write_atomically(index, cohort_page(grades, mistakes, links, alike, policy, now))
+    write_atomically(index, cohort_page(grades, mistakes, links, alike, policy, now, left))
     return Reports(index, similar, pages, alike)
 
 

@@ -31,6 +31,7 @@ def cohort_page(
     alike: Mapping[str, Sequence[Alike]],
     policy: Policy,
     now: datetime,
+    left: Sequence[tuple[str, str]] = (),
 ) -> bytes:
     """The instructor's page.
 
@@ -41,6 +42,7 @@ def cohort_page(
         alike: answers that are alike, by challenge.
         policy: how attempts became grades.
         now: when the page is written.
+        left: (what, why) of files and people that a person should look at.
     """
     challenges = sorted({grade.challenge for grade in grades})
     submissions = sum(grade.submissions for grade in grades)
@@ -57,6 +59,7 @@ def cohort_page(
         ),
         tag("p", _policy_words(policy, challenges), class_="small"),
         _faults(grades, links),
+        _left(left),
         _unsandboxed(grades),
         _alike(alike),
     ]
@@ -123,6 +126,18 @@ def _why(grade: Grade) -> str:
     if grade.points is not None:
         return ""
     return short(str(grade.attempt.record.get("fault") or grade.attempt.message), 300)
+
+
+def _left(left: Sequence[tuple[str, str]]) -> Content:
+    if not left:
+        return None
+    return tag(
+        "section",
+        tag("h2", "Not graded, or worth a look"),
+        tag("p", "Files that were not taken, and people whom the files or the roster lack."),
+        table(["file or person", "what"], [[what, why] for what, why in left], "Worth a look"),
+        class_="notice",
+    )
 
 
 def _unsandboxed(grades: Sequence[Grade]) -> Content:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -59,52 +60,110 @@ class Roster:
 
     def __init__(self, people: list[Person]) -> None:
         self._people: dict[str, Person] = {}
-        ids: set[str] = set()
+        self._ids: dict[str, Person] = {}
         for person in people:
-            if _key(person.student) in self._people:
-                raise ValueError(f"the roster has the student {person.student!r} twice")
-            if person.id and person.id in ids:
-                raise ValueError(f"the roster has the id {person.id!r} twice")
-            ids.add(person.id)
-            self._people[_key(person.student)] = person
+            self._add(person)
+
+    def _add(self, person: Person) -> None:
+        if _key(person.student) in self._people:
+            raise ValueError(f"the roster has the student {person.student!r} twice")
+        if person.id and person.id in self._ids:
+            raise ValueError(f"the roster has the id {person.id!r} twice")
+        self._ids[person.id] = person
+        self._people[_key(person.student)] = person
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a CSV file in UTF-8 with a heading.
+        """Read a table of text with a heading, as spreadsheets and learning platforms write it.
+
+        Columns may be parted by commas, semicolons or tabs, and the letters be UTF-8, UTF-16 or
+        Windows' cp1252. Canvas' second heading, the points possible, is no student.
 
         Args:
             path: of the file. The column "student" must be there; other columns are the fields of
                 `Person`, and any further ones are ignored.
 
         Raises:
-            ValueError: there is no column "student", or a student is there twice.
+            ValueError: it is no such table, or a student is there twice; names the line.
+            OSError: it can't be read.
         """
         names = [field.name for field in fields(Person)]
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            headings = {
-                heading: heading.strip().lower().replace(" ", "_")
-                for heading in reader.fieldnames or []
-            }
-            if "student" not in headings.values():
-                raise ValueError(f"{path} has no column 'student'; expected {', '.join(names)}")
-            people = []
+        text = _decoded(Path(path).read_bytes())
+        heading = text.split("\n", 1)[0]
+        parted = max(",;\t", key=heading.count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=parted, strict=True)
+        columns: list[str] = []
+        people: list[Person] = []
+        roster, line = cls([]), 1
+        try:
             for row in reader:
+                first, line = line, reader.line_num + 1
+                if not columns:
+                    columns = [_column(word) for word in row]
+                    if "student" not in columns:
+                        raise ValueError(f"has no column 'student'; expected {', '.join(names)}")
+                    continue
+                if len(row) > len(columns) and any(row[len(columns) :]):
+                    raise ValueError(f"has {len(row)} cells in a table of {len(columns)} columns")
+                if any("\n" in value for value in row):
+                    raise ValueError("has a cell of several lines; is a quote left open?")
                 values = {
-                    headings[heading]: (value or "").strip()
-                    for heading, value in row.items()
-                    if heading is not None and headings[heading] in names
+                    column: value.strip()
+                    for column, value in zip(columns, row, strict=False)
+                    if column in names
                 }
-                if values["student"]:
+                student = values.get("student", "")
+                if student and not student.startswith("Points Possible"):
                     people.append(Person(**values))
-        return cls(people)
+                    roster._add(people[-1])  # says who is there twice, with the line
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {line}: {error}; is a quote left open?") from None
+        except ValueError as error:
+            raise ValueError(f"{path}, line {first}: {error}") from None
+        if not people:
+            raise ValueError(f"{path} has no students below its heading")
+        return roster
 
     def __iter__(self) -> Iterator[Person]:
         return iter(self._people.values())
 
     def find(self, student: str) -> Person | None:
-        """The person of a folder's name; None if the roster has none."""
-        return self._people.get(_key(student))
+        """The person of a folder's name; None if the roster has none.
+
+        What Canvas and Moodle hand out ends in the user's id, which finds the person too.
+        """
+        named = self._people.get(_key(student))
+        id = re.search(r"_(\d+)$", student)
+        return named or (self._ids.get(id[1]) if id else None)
+
+
+ALIASES = {
+    "sis_user_id": "sis_id",
+    "sis_login_id": "login",
+    "email_address": "email",
+    "id_number": "id",
+    "user_id": "id",
+    "username": "login",
+    "surname": "last_name",
+}
+"""What Canvas and Moodle call the fields of `Person`."""
+
+
+def _column(heading: str) -> str:
+    name = re.sub(r"\W+", "_", heading.strip().lower()).strip("_")
+    return ALIASES.get(name, name)
+
+
+def _decoded(data: bytes) -> str:
+    """Text from bytes: UTF-8, UTF-16 or cp1252, which has a letter for nearly every byte."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    if b"\0" in data[:200]:
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
 
 
 def safe_name(text: str) -> str:
