@@ -86,6 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 not done, 2 wrong arguments, 130 stopped by Ctrl-C.
     """
     name = "course"
+    for stream in (sys.stdout, sys.stderr):  # what a terminal can't show is written as an escape
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         parser = build_parser()
         args = parser.parse_args(argv)

@@ -80,11 +80,15 @@ class Progress:
         named = os.environ.get(VARIABLE, "")
         if named == "off":
             return cls(None)
-        if named:
-            return cls(named)
-        from platformdirs import user_data_dir
+        try:
+            if named:
+                return cls(Path(named).expanduser())
+            from platformdirs import user_data_dir
 
-        return cls(Path(user_data_dir("sculpting-noise", appauthor=False)) / "progress.sqlite")
+            folder = Path(user_data_dir("sculpting-noise", appauthor=False)).expanduser()
+            return cls(folder / "progress.sqlite")
+        except (RuntimeError, OSError, KeyError):  # a user without a name or a home
+            return cls(None)
 
     def record(self, exercise: str, event: str, fingerprint: str = "") -> bool:
         """Add an event.

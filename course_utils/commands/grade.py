@@ -32,6 +32,13 @@ def register(subparsers: Any) -> None:
         "--count", choices=("best", "last"), default="best", help="which attempt counts"
     )
     parser.add_argument(
+        "--most-attempts",
+        type=int,
+        metavar="N",
+        help="only the first N different notebooks of a student count; each has inputs of its own, "
+        "so that many tries are a lottery",
+    )
+    parser.add_argument(
         "--due",
         action="append",
         default=[],
@@ -47,9 +54,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--export", action="append", default=[], choices=EXPORTS, help="may be given several times"
     )
-    parser.add_argument(
-        "--roster", type=Path, help="CSV: student,id,email,..."
-    )
+    parser.add_argument("--roster", type=Path, help="CSV: student,id,email,...")
     parser.add_argument(
         "--unsafe-no-sandbox",
         action="store_true",
@@ -181,7 +186,7 @@ def _policy(args: argparse.Namespace) -> Any:
         wanted = [number.zfill(2)] if number else [n for n in names if names[n] not in due]
         due |= {names[n]: moment for n in wanted}
     late = Late(args.late_percent, args.late_most, args.late_days, args.grace)
-    return Policy(args.count, due, late)
+    return Policy(args.count, due, late, args.most_attempts)
 
 
 def _export(args: argparse.Namespace, book: Any, policy: Any, roster: Any) -> None:

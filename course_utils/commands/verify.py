@@ -35,15 +35,15 @@ def run(args: argparse.Namespace) -> int:
         SandboxError: there is no sandbox here.
     """
     from course_utils.challenges.declare import find_challenge
-    from course_utils.grading.answers.notebooks import read_answers
+    from course_utils.grading.answers.notebooks import answers_of, challenge_in, read_notebook
     from course_utils.grading.answers.process import OtherProcess
     from course_utils.grading.answers.verify import remember, verify
+    from course_utils.grading.cohort.layouts import split_name
 
-    try:
-        challenge = find_challenge(args.notebook.stem[:2])
-    except ValueError:
-        challenge = find_challenge(args.notebook.name)
-    answers = read_answers(args.notebook, challenge)
+    notebook = read_notebook(args.notebook)
+    number = challenge_in(notebook) or split_name(args.notebook.stem)[0]
+    challenge = find_challenge(number or args.notebook.name)
+    answers = answers_of(notebook, challenge)
 
     def tell(number: int, part: Any) -> None:
         if sys.stderr.isatty():
@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(result.to_json(), indent=1))
     else:
         print(result.table())
+        for note in (*answers.notes, *caller.notes):
+            print(note)
         print(f"The same inputs again: --seed {result.seed}")
     remember(challenge, result)
     return 0 if result.passed else 1

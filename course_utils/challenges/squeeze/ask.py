@@ -116,7 +116,7 @@ def squared_error(a: Tensor, b: Tensor) -> float:
 
 def psnr(error: float) -> float:
     """Peak signal-to-noise ratio in dB of pixels in [-1, 1], where the peak is 2."""
-    return 10 * math.log10(4 / error) if error > 0 else math.inf
+    return math.inf if error == 0 else 10 * math.log10(4 / error)
 
 
 @functools.lru_cache

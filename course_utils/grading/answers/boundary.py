@@ -29,6 +29,7 @@ class Caps:
     array_bytes: int = 64 * 2**20  # all arrays together
     dimensions: int = 6
     depth: int = 12  # lists in lists
+    lists: int = 20_000  # and dictionaries, in all
 
 
 class BoundaryError(ValueError):
@@ -93,8 +94,10 @@ def read_message(read: Callable[[int], bytes], caps: Caps | None = None) -> Any:
         raise BoundaryError("the message has no valid header") from None
     _check("arrays", len(sizes), caps.arrays)
     _check("bytes of arrays", sum(sizes), caps.array_bytes)
+    text = read(text_size)
+    _check("lists and dictionaries", text.count(b"[") + text.count(b"{"), caps.lists)
     try:
-        tree = json.loads(read(text_size))
+        tree = json.loads(text)
     except (ValueError, RecursionError):
         raise BoundaryError("the message is no valid JSON") from None
     arrays = [_array(read(size), caps) for size in sizes]

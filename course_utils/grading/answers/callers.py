@@ -19,8 +19,9 @@ from course_utils.blanks import is_blank, is_stub_line
 from course_utils.challenges.declare import Limits, Oracle, Refused
 from course_utils.checks.guard import TimeLimit, leash
 from course_utils.grading.answers.boundary import from_bytes, to_bytes, to_tensors
+from course_utils.grading.answers.text import printable
 
-Status = Literal["value", "open", "error", "refused", "timeout", "memory", "killed"]
+Status = Literal["value", "open", "error", "refused", "timeout", "out of time", "memory", "killed"]
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def report_errors(answers: str) -> Iterator[None]:
 
 def error_text(error: BaseException) -> str:
     """An exception in words: its kind, and what it says if it says anything."""
-    said = " ".join(str(error).split())
+    said = printable(" ".join(str(error).split()))
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

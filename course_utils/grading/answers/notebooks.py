@@ -9,7 +9,7 @@ from typing import Any
 from course_utils.challenges.declare import Challenge, every_challenge, find_challenge
 
 MOST_BYTES = 20 * 2**20  # of a notebook
-MOST_SOURCE = 200_000  # characters of an answer
+MOST_SOURCE = 50_000  # characters of an answer; more is no code, but a table of what it gives
 
 
 class NotebookError(ValueError):
@@ -135,7 +135,7 @@ def answers_of(notebook: dict[str, Any], challenge: Challenge) -> Answers:
     for id in challenge.answers:
         cells = _cells_of(notebook, challenge, id)
         if not cells:
-            fits = _challenge_in(notebook)
+            fits = challenge_in(notebook)
             also = f" It looks like challenge {fits}." if fits else ""
             raise NotebookError(
                 f"The cell {id!r} of challenge {challenge.number} is missing.{also} Cells are "
@@ -193,13 +193,13 @@ def _grade_id(cell: dict[str, Any]) -> Any:
 def challenge_of(data: bytes) -> str | None:
     """The number of the challenge whose answer cells a notebook's bytes hold; None if unsure."""
     try:
-        name = None if len(data) > MOST_BYTES else _challenge_in(parse_notebook(data, ""))
+        name = None if len(data) > MOST_BYTES else challenge_in(parse_notebook(data, ""))
     except NotebookError:
         return None
     return None if name is None else find_challenge(name).number
 
 
-def _challenge_in(notebook: dict[str, Any]) -> str | None:
+def challenge_in(notebook: dict[str, Any]) -> str | None:
     """The name of the one challenge all of whose answer cells a notebook has."""
     fitting = [
         each.name

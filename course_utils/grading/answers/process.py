@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ from course_utils.grading.answers.boundary import (
 )
 from course_utils.grading.answers.callers import Counter, Outcome, Status
 from course_utils.grading.answers.memory import megabytes
+from course_utils.grading.answers.syntax import as_python
+from course_utils.grading.answers.text import printable
 from course_utils.grading.answers.visibility import hidden_modules
 
 START_SECONDS = 120.0  # for importing torch in a new process, which is not the learner's time
@@ -85,13 +88,24 @@ class OtherProcess:
         answers: Sequence[tuple[str, str]],
         start: Start | None = None,
     ) -> None:
-        self.challenge, self.answers = challenge, list(answers)
+        self.challenge = challenge
+        self.answers: list[tuple[str, str]] = []
+        self.notes: list[str] = []  # to the learner
+        for cell, source in answers:
+            text, left_out = as_python(source)
+            self.answers.append((cell, text))
+            if left_out:
+                self.notes.append(
+                    f"Left out of the cell {cell!r}, because only Python counts: "
+                    f"{printable(', '.join(left_out))[:200]}."
+                )
         self.start = start or unsandboxed(challenge)
         self.process: subprocess.Popen[bytes] | None = None
         self.lines: _Lines | None = None
         self.broken: Outcome | None = None  # the answers themselves can't be run
         self.blank = blank_names(source for _, source in self.answers)
         self.defined: set[str] = set()
+        self.failed: dict[str, Outcome] = {}  # by cell
 
     def __enter__(self) -> Self:
         return self
@@ -124,8 +138,15 @@ class OtherProcess:
             "oracles": list(oracles),
         }
         if function not in self.defined:
-            return Outcome("open")
+            return self._undefined(function)
         return self._ask(request, Counter(oracles, limits), limits)
+
+    def _undefined(self, function: str) -> Outcome:
+        """Why a function is not there: its cell fails, or another does, or it is not written."""
+        defines = re.compile(rf"^\s*((async\s+)?def|class)\s+{function}\b|^{function}\s*=", re.M)
+        sources = dict(self.answers)
+        own = [found for cell, found in self.failed.items() if defines.search(sources[cell])]
+        return next(iter([*own, *self.failed.values()]), Outcome("open"))
 
     def forget(self) -> None:
         """Let the next call come to a new process, which knows nothing of the earlier calls."""
@@ -152,15 +173,20 @@ class OtherProcess:
         )
         if ready.status != "value":
             raise GraderFault(f"the process for answers did not start: {ready}")
-        cells = [list(answer) for answer in self.answers]
-        found = self._ask(
-            {"op": "define", "cells": cells, "functions": functions}, Counter({}, limits), limits
-        )
-        if found.status == "value":
-            names = found.value if isinstance(found.value, list) else []
-            self.defined = {name for name in names if isinstance(name, str)}
-        else:
-            self.broken = found
+        for cell, source in self.answers:
+            found = self._ask(
+                {"op": "define", "cells": [[cell, source]], "functions": functions},
+                Counter({}, limits),
+                limits,
+            )
+            if found.status == "value":
+                names = found.value if isinstance(found.value, list) else []
+                self.defined |= {name for name in names if isinstance(name, str)}
+            elif found.status == "error":
+                self.failed[cell] = found
+            else:
+                self.broken = found
+                return
 
     def _ask(self, request: Mapping[str, Any], counter: Counter, limits: Limits) -> Outcome:
         """Send a request and serve the oracles until an answer comes."""
@@ -236,9 +262,9 @@ def _answer(counter: Counter, message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(message: Mapping[str, Any], name: str) -> str:
-    """A text in a message; what is none is left out."""
+    """A text in a message, such that a terminal only shows it; what is none is left out."""
     found = message.get(name)
-    return found[:MOST_TEXT] if isinstance(found, str) else ""
+    return printable(found[:MOST_TEXT]) if isinstance(found, str) else ""
 
 
 class _Lines:

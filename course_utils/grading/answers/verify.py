@@ -6,17 +6,20 @@ import hashlib
 import math
 import os
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from course_utils.challenges.declare import Challenge, Part, Refused, find_challenge
+from course_utils.challenges.declare import Challenge, Limits, Oracle, Part, Refused, find_challenge
 from course_utils.checks.show import Note, show
 from course_utils.grading.answers.boundary import BoundaryError, to_bytes
 from course_utils.grading.answers.callers import Caller, InKernel, Outcome
 from course_utils.progress import Progress
+
+MOST_RETURNED = 256 * 2**20  # bytes of what all calls of a part give together
 
 PartVerdict = Literal[
     "pass",
@@ -26,6 +29,7 @@ PartVerdict = Literal[
     "refused",
     "tampered",
     "timeout",
+    "out of time",
     "memory",
     "killed",
     "not attempted",
@@ -125,6 +129,7 @@ def verify(
     caller: Caller,
     seed: str | None = None,
     on_part: Callable[[int, Part], object] | None = None,
+    seconds: float = math.inf,
 ) -> Result:
     """Verify an answer.
 
@@ -133,15 +138,49 @@ def verify(
         caller: runs the answer.
         seed: fixes the inputs; fresh ones if None.
         on_part: called with the number and the part before each.
+        seconds: that all calls together may take; parts beyond that are "out of time".
     """
+    clock = _Clock(caller, time.monotonic() + seconds, seconds)
     seed = secrets.token_hex(8) if seed is None else seed
     results = []
     for number, part in enumerate(challenge.parts):
         if on_part is not None:
             on_part(number, part)
-        results.append(verify_part(part, caller, generator(seed, challenge.number, part.id)))
+        results.append(verify_part(part, clock, generator(seed, challenge.number, part.id)))
     points = sum(result.points for result in results)
     return Result(challenge.name, seed, tuple(results), points >= challenge.pass_points)
+
+
+class _Clock:
+    """A caller with an end: beyond it nothing is called."""
+
+    def __init__(self, caller: Caller, deadline: float, seconds: float) -> None:
+        self.caller, self.deadline, self.seconds = caller, deadline, seconds
+        self.sees_hidden = getattr(caller, "sees_hidden", False)
+
+    def call(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        oracles: Mapping[str, Oracle],
+        limits: Limits,
+    ) -> Outcome:
+        """Call one function, within what is left."""
+        left = self.deadline - time.monotonic()
+        if left > limits.seconds:
+            return self.caller.call(function, arguments, oracles, limits)
+        found = Outcome("timeout")
+        if left > 0:
+            found = self.caller.call(function, arguments, oracles, replace(limits, seconds=left))
+        if found.status != "timeout":
+            return found
+        text = f"All parts together took more than {self.seconds:,.0f} seconds; this one was ended."
+        return replace(found, status="out of time", text=text)
+
+    def forget(self) -> None:
+        """As the caller does."""
+        if hasattr(self.caller, "forget"):
+            self.caller.forget()
 
 
 def generator(*words: str) -> np.random.Generator:
@@ -162,6 +201,11 @@ def verify_part(part: Part, caller: Caller, random: np.random.Generator) -> Part
             oracles = part.oracles(arguments) if part.oracles is not None else {}
             given = arguments if getattr(caller, "sees_hidden", False) else visible(arguments)
             outcomes.append(caller.call(function, given, oracles, part.limits))
+            if outcomes[-1].status == "value" and _bytes_of(outcomes) > MOST_RETURNED:
+                text = (
+                    f"{function} gives more than {MOST_RETURNED / 2**20:.0f} MB in all its calls."
+                )
+                outcomes[-1] = replace(outcomes[-1], status="refused", value=None, text=text)
             if outcomes[-1].status != "value":
                 return False
         return True
@@ -225,6 +269,21 @@ def verify_part(part: Part, caller: Caller, random: np.random.Generator) -> Part
     )
 
 
+def _bytes_of(outcomes: Sequence[Outcome]) -> int:
+    """What the arrays take that came back so far."""
+
+    def size(value: Any) -> int:
+        if isinstance(value, np.ndarray):
+            return value.nbytes
+        if isinstance(value, dict):
+            value = value.values()
+        elif not isinstance(value, list):
+            return 0
+        return sum(map(size, value))
+
+    return sum(size(outcome.value) for outcome in outcomes)
+
+
 def _can_be_sent(inputs: Sequence[Mapping[str, Any]], before: str, after: str) -> None:
     """Refuse what an answer gave for its own next call, and what is too much for that."""
     for arguments in inputs:
@@ -255,6 +314,8 @@ def _failure(part: Part, name: str, outcome: Outcome) -> tuple[PartVerdict, str]
     limits = part.limits
     if outcome.status == "open":
         return "not attempted", f"Not attempted: {name} is not written yet."
+    if outcome.status == "out of time":
+        return "out of time", outcome.text
     if outcome.status == "timeout":
         return "timeout", f"{name} did not come back within {limits.seconds:g} seconds."
     if outcome.status == "memory":
@@ -264,7 +325,22 @@ def _failure(part: Part, name: str, outcome: Outcome) -> tuple[PartVerdict, str]
     if outcome.status == "killed":
         return "killed", f"The process that runs {name} ended before it gave an answer."
     where = f" in {outcome.line}" if outcome.line else ""
-    return "error", f"{name} fails{where}: {outcome.text}"
+    hint = next((hint for kind, hint in HINTS if kind in outcome.text), "")
+    return "error", f"{name} fails{where}: {outcome.text}{hint}"
+
+
+HINTS = (
+    (
+        "NameError: name '",
+        ". Only answer cells count: what another cell imports or defines is not there, so the "
+        "answer cell has to do it",
+    ),
+    (
+        "SyntaxError: ",
+        ". An answer cell is Python alone; commands of notebooks (%magic, !command, name?) are not",
+    ),
+)
+"""What an error of an answer often comes from."""
 
 
 def quick_look(number: str, names: Mapping[str, Any], seed: str | None = None) -> Result:

@@ -18,6 +18,7 @@ VERDICTS = (
     "wrong",
     "error",
     "timeout",
+    "out of time",
     "memory",
     "killed",
     "tampered",

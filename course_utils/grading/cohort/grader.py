@@ -41,11 +41,12 @@ NO_PART_OF_A_GRADE = (
     "widgets",
 )
 """Folders of the package that no grade depends on. All others count, also those that come later."""
+MOST_SECONDS = 1800.0  # of one submission, whatever its parts may take
 FAULT_MESSAGE = (
     "The grader failed, and not your answer. It costs you nothing; it will be graded again."
 )
 # What a whole attempt is called, where no part decides: the first of these that a part has.
-WORST_FIRST = ("refused", "timeout", "memory", "killed", "error", "wrong")
+WORST_FIRST = ("refused", "out of time", "timeout", "memory", "killed", "error", "wrong")
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,10 @@ def _graded(job: Job, challenge: Challenge, attempt: Attempt) -> Attempt:
     if job.sandboxed:
         start = Sandbox.for_challenge(challenge, job.threads).starter()
     with OtherProcess(challenge, answers, start) as caller:
-        result = verify(challenge, caller, job.seed)
+        result = verify(challenge, caller, job.seed, seconds=MOST_SECONDS)
+        notes = [*answers.notes, *caller.notes]
     verdict, message = overall(result)
+    message = " ".join([message, *notes])
     return replace(
         attempt,
         verdict=verdict,

@@ -72,13 +72,18 @@ class Policy:
             submitted last among those that are accepted.
         due: by challenge name, with a time zone; a challenge that is not in it is never late.
         late: the late rule.
+        most_attempts: only so many different notebooks count, the earliest ones; None for all. Each
+            one gets inputs of its own, so many tries are a lottery near a band.
     """
 
     attempt: Literal["best", "last"] = "best"
     due: Mapping[str, datetime] = field(default_factory=dict)
     late: Late = Late()
+    most_attempts: int | None = None
 
     def __post_init__(self) -> None:
+        if self.most_attempts is not None and self.most_attempts < 1:
+            raise ValueError(f"most_attempts is {self.most_attempts}; expected None, 1 or more")
         if self.attempt not in ("best", "last"):
             raise ValueError(f"attempt is {self.attempt!r}; expected 'best' or 'last'")
         for challenge, due in self.due.items():
@@ -154,7 +159,8 @@ def grade_of(attempts: Iterable[Attempt], policy: Policy) -> Grade:
     def accepted(attempt: Attempt) -> bool:
         return late.accepts(first[attempt.submission], due)
 
-    candidates = [a for a in newest.values() if accepted(a)] or list(newest.values())
+    counted = sorted(newest.values(), key=lambda a: first[a.submission])[: policy.most_attempts]
+    candidates = [a for a in counted if accepted(a)] or counted
     if policy.attempt == "last":
         chosen = max(candidates, key=lambda a: first[a.submission])
     else:  # of equal ones the earliest, so that nobody is late without need

@@ -228,9 +228,17 @@ def faulty(job: Job, why: str) -> Attempt:
 # --- this machine --------------------------------------------------------------------------------
 
 
-def _prepare(parent: int, threads: int) -> None:
-    """In a grader's process: die with the parent, and share the cores."""
+def _prepare(parent: int, threads: int, jobs: int, started: Any) -> None:
+    """In a grader's process: die with the parent, and keep to a share of the cores.
+
+    What is started here stays on these cores too, so that no answer, with whatever it starts, takes
+    the processor from another one.
+    """
     if sys.platform == "linux":
+        with started.get_lock():
+            number, started.value = started.value, started.value + 1
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[number % jobs :: jobs] or {cores[number % len(cores)]})
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:
@@ -240,7 +248,8 @@ def _prepare(parent: int, threads: int) -> None:
 
 def _pool(jobs: int, threads: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, context, _prepare, (os.getpid(), threads))
+    arguments = (os.getpid(), threads, jobs, context.Value("i", 0))
+    return ProcessPoolExecutor(jobs, context, _prepare, arguments)
 
 
 def _on_this_machine(
@@ -250,6 +259,7 @@ def _on_this_machine(
     pool = _pool(settings.jobs, settings.threads)
     running: dict[Future[Attempt], Job] = {}
     suspects: list[Job] = []  # their process died; each is tried again, alone
+    hurried: list[Job] = []  # ran into a limit of time while others ran
     more = True
     try:
         while more or running:
@@ -269,7 +279,11 @@ def _on_this_machine(
             for future in done:
                 job = running.pop(future)
                 try:
-                    yield future.result()
+                    attempt = future.result()
+                    if settings.jobs > 1 and _ran_out_of_time(attempt):
+                        hurried.append(job)
+                    else:
+                        yield attempt
                 except BrokenProcessPool:
                     broken = True
                     suspects.append(job)
@@ -283,8 +297,14 @@ def _on_this_machine(
                     yield _alone(job, settings, grader)
                 suspects.clear()
                 pool = _pool(settings.jobs, settings.threads)
+        for job in hurried:
+            yield _alone(job, settings, grader)
     finally:
         _end_pool(pool)
+
+
+def _ran_out_of_time(attempt: Attempt) -> bool:
+    return any(part.verdict in ("timeout", "out of time") for part in attempt.parts)
 
 
 def _alone(job: Job, settings: GradingSettings, grader: Callable[[Job], Attempt]) -> Attempt:

@@ -76,6 +76,8 @@ def cohort_page(
 def _policy_words(policy: Policy, challenges: Sequence[str]) -> Content:
     which = "best" if policy.attempt == "best" else "last"
     words: list[Content] = [f"The {which} attempt counts."]
+    if policy.most_attempts is not None:
+        words = [f"The {which} of the first {policy.most_attempts} attempts counts."]
     late = policy.late
     for challenge in challenges:
         if challenge in policy.due:

@@ -12,8 +12,6 @@ spreadsheet would run begins with an apostrophe. With a roster, only its student
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import unicodedata
@@ -150,9 +148,15 @@ def cell(value: object) -> str:
 
 
 def _table(path: Path, rows: Sequence[Sequence[object]]) -> list[Path]:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows([cell(v) for v in row] for row in rows)
-    write_atomically(path, text.getvalue().encode("utf-8"))
+    """Write a table; all text stands in quotes, so that nothing in it parts or runs a cell."""
+
+    def quoted(value: object) -> str:
+        is_number = isinstance(value, int | float) or value is None
+        text = cell(value).replace('"', '""')
+        return text if is_number else f'"{text}"'
+
+    lines = "".join(",".join(map(quoted, row)) + "\r\n" for row in rows)
+    write_atomically(path, lines.encode("utf-8"))
     return [path]
 
 

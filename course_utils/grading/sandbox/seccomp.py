@@ -2,9 +2,10 @@
 
 What no answer needs and what has been a way out of sandboxes is refused: further namespaces,
 mounts, debugging of other processes, outliving the parent, keys, kernel modules, sockets other than
-Unix ones, and memory that no limit counts (memfd, System V, shared memory without a file, larger
-buffers of sockets). Everything else is allowed; the list is what container engines refuse too, and
-the namespaces do most of the work.
+Unix ones, memory that no limit counts (memfd, System V, shared memory without a file, larger
+buffers of sockets, pages held in pipes), and what tells which pages of shared files are in memory
+or moves them, which would be a way from one process to a later one. Everything else is allowed; the
+list is what container engines refuse too, and the namespaces do most of the work.
 
 Sources: Linux, Documentation/userspace-api/seccomp_filter.rst; asm/unistd.h of both architectures.
 """
@@ -21,10 +22,12 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "add_key": (248, 217),
     "adjtimex": (159, 171),
     "bpf": (321, 280),
+    "cachestat": (451, 451),
     "chroot": (161, 51),
     "clock_adjtime": (305, 266),
     "clock_settime": (227, 112),
     "delete_module": (176, 106),
+    "fadvise64": (221, 223),
     "fanotify_init": (300, 262),
     "finit_module": (313, 273),
     "fsconfig": (431, 431),
@@ -32,6 +35,9 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "fsopen": (430, 430),
     "fspick": (433, 433),
     "init_module": (175, 105),
+    "inotify_add_watch": (254, 27),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
     "io_uring_setup": (425, 425),
@@ -43,6 +49,7 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "keyctl": (250, 219),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
+    "mincore": (27, 232),
     "mknod": (133, None),
     "mknodat": (259, 33),
     "mount": (165, 40),
@@ -56,11 +63,14 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "personality": (135, 92),
     "pidfd_getfd": (438, 438),
     "pivot_root": (155, 41),
+    "preadv2": (327, 286),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
     "ptrace": (101, 117),
     "quotactl": (179, 60),
     "quotactl_fd": (443, 443),
+    "readahead": (187, 213),
     "reboot": (169, 142),
     "request_key": (249, 218),
     "semget": (64, 190),
@@ -69,13 +79,16 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "setns": (308, 268),
     "settimeofday": (164, 170),
     "shmget": (29, 194),
+    "splice": (275, 76),
     "swapoff": (168, 225),
     "swapon": (167, 224),
     "syslog": (103, 116),
+    "tee": (276, 77),
     "umount2": (166, 39),
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
     "vhangup": (153, 58),
+    "vmsplice": (278, 75),
 }
 CLONE, CLONE3, SOCKET = (56, 220), (435, 435), (41, 198)
 SOCKETPAIR, SETSOCKOPT, MMAP, PRCTL = (53, 199), (54, 208), (9, 222), (157, 167)
@@ -84,6 +97,7 @@ AF_UNIX = 1
 SOL_SOCKET, SO_SNDBUF = 1, 7
 PR_SET_PDEATHSIG = 1
 MAP_SHARED, MAP_ANONYMOUS = 0x01, 0x20
+MADVISE, MADV_COLD, MADV_PAGEOUT = (28, 233), 20, 21
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 X32 = 0x40000000  # set in the number of a call of x86's 32-bit-pointer interface
 
@@ -153,7 +167,15 @@ def program(machine: str | None = None) -> bytes | None:
             (_RETURN, 0, 0, _ERROR | errno.EPERM),
             (_RETURN, 0, 0, _ALLOW),
         ]
-    code.append((_RETURN, 0, 0, _ALLOW))
+    code += [
+        (_JUMP_EQUAL, 0, 5, MADVISE[column]),
+        _load_argument(2),
+        (_JUMP_EQUAL, 1, 0, MADV_COLD),
+        (_JUMP_EQUAL, 0, 1, MADV_PAGEOUT),
+        (_RETURN, 0, 0, _ERROR | errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
     return b"".join(struct.pack("=HBBI", *each) for each in code)
 
 
