@@ -125,6 +125,10 @@ def is_assignment(name: str) -> bool:
     return bool(ASSIGNMENT.fullmatch(name)) or (number is not None and not before)
 
 
+def _is_wrapper(name: str) -> bool:
+    return bool(WRAPPER.fullmatch(stem_of(name) if _is_zip(name) else name))
+
+
 def _is_zip(name: str) -> bool:
     return name.lower().endswith(".zip")
 
@@ -153,10 +157,10 @@ def _wrappers(every: Sequence[Parts]) -> int:
     if any(len(path) == common for path in folders):
         return _above_files(every, common)
     below = {path[common] for path in folders}
-    if not all(is_assignment(name) or WRAPPER.fullmatch(name) for name in below):
+    if not all(is_assignment(name) or _is_wrapper(name) for name in below):
         return common
     # Assignments are side by side: in one student's folder, or each with its students inside.
-    above = [name for name in folders[0][:common] if not WRAPPER.fullmatch(name)]
+    above = [name for name in folders[0][:common] if not _is_wrapper(name)]
     if above:
         return _index(folders[0], above)
     if all(len(path) > common + 1 for path in folders):
@@ -170,10 +174,10 @@ def _above_files(every: Sequence[Parts], common: int) -> int:
     if common == 0 or all(_flat(parts[-1]) for parts in here):
         return common
     folders = every[0][:common]
-    if len(here) < len(every) and WRAPPER.fullmatch(folders[-1]):
+    if len(here) < len(every) and _is_wrapper(folders[-1]):
         return common
-    people = [n for n in folders if not WRAPPER.fullmatch(n) and not is_assignment(n)]
-    return _index(folders, people)
+    people = [n for n in folders if not _is_wrapper(n) and not is_assignment(n)]
+    return _index(folders, people) if people else common
 
 
 def _index(folders: Parts, people: Sequence[str]) -> int:
