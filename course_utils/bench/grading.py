@@ -24,7 +24,14 @@ from typing import Any
 import numpy as np
 
 from course_utils.bench.timing import Row, summarize, time_pairs
-from course_utils.challenges.declare import Band, Challenge, Limits, Measurement, Part
+from course_utils.challenges.declare import (
+    Band,
+    Challenge,
+    Limits,
+    Measurement,
+    Part,
+    find_challenge,
+)
 from course_utils.grading.answers.notebooks import answers_of, parse_notebook
 from course_utils.grading.answers.process import OtherProcess
 from course_utils.grading.answers.verify import verify
@@ -33,7 +40,8 @@ from course_utils.grading.cohort.gradebook import Gradebook
 from course_utils.grading.cohort.grader import Job, grade, overall
 from course_utils.grading.cohort.run import GradingSettings, faulty, grade_cohort
 from course_utils.grading.cohort.submissions import Submission
-from course_utils.grading.sandbox.bubblewrap import Sandbox
+from course_utils.grading.sandbox.bubblewrap import Sandbox, SandboxError
+from course_utils.grading.sandbox.probe import require
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLUTION = ROOT / "solutions" / "challenges" / "01_noise_to_order.ipynb"
@@ -120,8 +128,6 @@ def challenge_notebook() -> bytes:
     """Challenge 01, answered; for nbgrader, the last cell measures in the learner's kernel."""
     cells = json.loads(SOLUTION.read_bytes())["cells"]
     by_id = {each["id"]: "".join(each["source"]) for each in cells}
-    from course_utils.challenges.declare import find_challenge
-
     challenge = find_challenge("01")
     answers = [cell(id, by_id[id], solution=True) for id in challenge.answers]
     test = (
@@ -257,9 +263,6 @@ def grading(scratch: Path, count: int, pairs: int) -> list[Row]:
 def why_not() -> str:
     """What is missing for these measurements; nothing where all is there."""
     import importlib.util
-
-    from course_utils.grading.sandbox.bubblewrap import SandboxError
-    from course_utils.grading.sandbox.probe import require
 
     if importlib.util.find_spec("nbgrader") is None:
         return "nbgrader is not installed; `make dev` does that"

@@ -15,7 +15,6 @@ def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "evaluate",
-        help="measure how well a model draws what it is asked for",
         description="Draws seen and held-out pairs of object and style, and measures object, "
         "style, background, distance to real pictures, saturation, diversity and copying.",
     )

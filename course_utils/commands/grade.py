@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
+
+from course_utils.challenges.declare import every_challenge, find_challenge
+from course_utils.grading import reports
+from course_utils.grading.cohort.gradebook import Gradebook, Late, Policy
+from course_utils.grading.cohort.layouts import known_person, stem_of
+from course_utils.grading.cohort.run import GradingSettings, grade_cohort, secret_of
+from course_utils.grading.cohort.submissions import find_submissions
+from course_utils.grading.reports import exports
+from course_utils.grading.reports.people import Roster
 
 EXPORTS = ("nbgrader", "canvas", "moodle", "gradescope", "lti")
 
@@ -15,7 +27,6 @@ def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "grade",
-        help="grade the challenges of a class",
         description="Takes a folder (or a zip) of challenge notebooks, "
         "`student/02_denoise_on_a_budget.ipynb` or `student_02_denoise_on_a_budget.ipynb`, and "
         "grades them in sandboxes without network. Can be stopped and run again: what is graded "
@@ -71,13 +82,6 @@ def run(args: argparse.Namespace) -> int:
         ValueError: an argument makes no sense, or there are no submissions.
         RuntimeError: the sandbox is not in force here.
     """
-    from course_utils.challenges.declare import find_challenge
-    from course_utils.grading import reports
-    from course_utils.grading.cohort.gradebook import Gradebook
-    from course_utils.grading.cohort.run import GradingSettings, grade_cohort, secret_of
-    from course_utils.grading.cohort.submissions import find_submissions
-    from course_utils.grading.reports.people import Roster
-
     jobs = _jobs(args.jobs)
     challenge = find_challenge(args.challenge).number if args.challenge else None
     policy = _policy(args)
@@ -141,7 +145,6 @@ def _tell(out: Path, tally: Any, left: list[tuple[str, str]]) -> int:
 
 def _lost(tally: Any) -> list[str]:
     """Whose files were all not taken; folders, or files at the top, by name."""
-    from course_utils.grading.cohort.layouts import known_person, stem_of
 
     def person(source: str) -> str:
         name = source.replace(":", "/").split("/")[0]
@@ -154,8 +157,6 @@ def _lost(tally: Any) -> list[str]:
 
 
 def _jobs(asked: int | None) -> int:
-    import os
-
     if asked is None:
         cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
         return max(1, cores or 1)
@@ -165,9 +166,6 @@ def _jobs(asked: int | None) -> int:
 
 
 def _policy(args: argparse.Namespace) -> Any:
-    from course_utils.challenges.declare import every_challenge
-    from course_utils.grading.cohort.gradebook import Late, Policy
-
     names = {each.number: each.name for each in every_challenge()}
     due: dict[str, datetime] = {}
     for text in args.due:
@@ -192,8 +190,6 @@ def _policy(args: argparse.Namespace) -> Any:
 def _export(args: argparse.Namespace, book: Any, policy: Any, roster: Any) -> None:
     if not args.export:
         return
-    from course_utils.grading.reports import exports
-
     for kind in args.export:
         folder = args.out / "exports"
         folder.mkdir(parents=True, exist_ok=True)
@@ -208,8 +204,6 @@ class _Bar:
     """A progress bar on a terminal; elsewhere a line now and then."""
 
     def __init__(self) -> None:
-        from tqdm import tqdm
-
         self.bar = tqdm(unit=" notebooks", desc="grading", mininterval=1, file=sys.stderr)
         self.count = 0
 

@@ -8,12 +8,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from course_utils.challenges.declare import find_challenge
+from course_utils.grading.answers.notebooks import answers_of, challenge_in, read_notebook
+from course_utils.grading.answers.process import OtherProcess
+from course_utils.grading.answers.verify import remember, verify
+from course_utils.grading.cohort.layouts import split_name
+from course_utils.grading.sandbox.bubblewrap import Sandbox
+from course_utils.grading.sandbox.probe import require
+
 
 def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "verify",
-        help="verify your answer to a challenge",
         description="Runs the answer cells of a challenge's notebook in another process, with the "
         "challenge's limits, on fresh inputs, and says what they are worth. Outputs and all "
         "other cells of the notebook are ignored. Exit status 0 only for a pass.",
@@ -34,12 +41,6 @@ def run(args: argparse.Namespace) -> int:
         ValueError: it is no notebook of a challenge, or an answer cell is missing.
         SandboxError: there is no sandbox here.
     """
-    from course_utils.challenges.declare import find_challenge
-    from course_utils.grading.answers.notebooks import answers_of, challenge_in, read_notebook
-    from course_utils.grading.answers.process import OtherProcess
-    from course_utils.grading.answers.verify import remember, verify
-    from course_utils.grading.cohort.layouts import split_name
-
     notebook = read_notebook(args.notebook)
     number = challenge_in(notebook) or split_name(args.notebook.stem)[0]
     challenge = find_challenge(number or args.notebook.name)
@@ -51,9 +52,6 @@ def run(args: argparse.Namespace) -> int:
 
     start = None
     if args.sandbox:
-        from course_utils.grading.sandbox.bubblewrap import Sandbox
-        from course_utils.grading.sandbox.probe import require
-
         require()
         start = Sandbox.for_challenge(challenge).starter()
     with OtherProcess(challenge, answers, start) as caller:

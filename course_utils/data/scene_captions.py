@@ -9,7 +9,7 @@ the caller's number (see `Captions`): lesson 08 changes it and watches the best 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -166,7 +166,7 @@ def things_phrase(
     return _pair(first, second, one, rng)
 
 
-def _pair(first: Thing, second: Thing, one, rng: Random | None) -> str:
+def _pair(first: Thing, second: Thing, one: Callable[[int], str], rng: Random | None) -> str:
     if rng is not None and rng.random() < 0.5:
         first, second = second, first
     if rng is not None and rng.random() < 0.5:

@@ -21,7 +21,7 @@ from course_utils.data.scenes import TURNS, World, size_name, zone
 from course_utils.evaluation.judge import Judge
 
 APART = 0.13
-"""A pixel this far from the frame's colour (root mean square over channels in [0, 1]) is a thing's."""
+"""How far from the frame's colour a thing's pixel is: root mean square over channels in [0, 1]."""
 LEAST = 24  # pixels of a piece that counts as a thing
 PART = 0.22  # ... and at least this share of the largest piece
 FILL = 0.92  # share of the side that a thing takes when the judge looks at it
@@ -32,11 +32,9 @@ def frame_colour(pixels: Tensor) -> Tensor:
 
     The edge pixel with the most others near it decides, so things that reach the edge are outvoted.
     """
-    edge = torch.cat(
-        [pixels[:, :, :2].flatten(2), pixels[:, :, -2:].flatten(2)]
-        + [pixels[:, :, 2:-2, :2].flatten(2), pixels[:, :, 2:-2, -2:].flatten(2)],
-        dim=2,
-    ).mT  # (B, P, 3)
+    rows, columns = pixels, pixels[:, :, 2:-2]
+    sides = (rows[:, :, :2], rows[:, :, -2:], columns[:, :, :, :2], columns[:, :, :, -2:])
+    edge = torch.cat([part.flatten(2) for part in sides], dim=2).mT  # (B, P, 3)
     near = torch.cdist(edge, edge) < 2 * APART
     best = near.sum(dim=2).argmax(dim=1)  # (B,)
     rows = torch.arange(len(edge))

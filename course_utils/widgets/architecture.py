@@ -12,10 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_utils.pipeline import DEFAULT_SEED, DEFAULT_STEPS
+from course_utils.lessons import find_lesson
+from course_utils.pipeline import DEFAULT_SEED, DEFAULT_STEPS, check_prompt
+from course_utils.schedules import check_int
 from course_utils.widgets import _map_html
-from course_utils.widgets._base import View, default_pipeline, prompt_notes
+from course_utils.widgets._base import View
+from course_utils.widgets._course_model import default_pipeline, prompt_notes
 from course_utils.widgets._map_html import PLACES, SIZES
+from course_utils.widgets._part_runs import PARTS, Trace, shapes
 from course_utils.widgets._parts import (
     bar,
     button,
@@ -27,6 +31,7 @@ from course_utils.widgets._parts import (
     slider,
     text,
 )
+from course_utils.widgets._sheet import sheet
 
 if TYPE_CHECKING:
     from course_utils.lessons import Lesson
@@ -62,9 +67,6 @@ class ArchitectureMap(View):
         num_steps: int = DEFAULT_STEPS,
         lessons: Path | None = None,
     ) -> None:
-        from course_utils.pipeline import check_prompt
-        from course_utils.schedules import check_int
-
         check_prompt(prompt)
         check_int("seed", seed, 0, MOST_SEED)
         check_int("num_steps", num_steps, 1, MOST_STEPS)
@@ -102,8 +104,6 @@ class ArchitectureMap(View):
         Raises:
             ValueError: no such part.
         """
-        from course_utils.widgets._part_runs import PARTS, Trace
-
         if part is not None and part not in PARTS:
             raise ValueError(f"part is {part!r}; expected one of {', '.join(PARTS)}, or None")
         prompt, seed, steps = self._asked()
@@ -120,8 +120,6 @@ class ArchitectureMap(View):
             return trace, prompt_notes(pipeline, prompt)
 
         def done(found: tuple[Trace, str]) -> None:
-            from course_utils.widgets._part_runs import shapes
-
             self._trace, notes = found
             self._pipeline = self._trace.pipeline
             self._sizes = shapes(self._pipeline)
@@ -181,8 +179,6 @@ class ArchitectureMap(View):
         return {name: _map_html.size_words(shape) for name, shape in self._sizes.items()}
 
     def _lesson(self, number: str) -> dict[str, Any]:
-        from course_utils.lessons import find_lesson
-
         lesson = find_lesson(number)
         path = self._notebook(lesson)
         return {
@@ -215,8 +211,6 @@ class ArchitectureMap(View):
 
     def fallback(self) -> bytes:
         """PNG of the present state: what each part gave, and its size."""
-        from course_utils.widgets._sheet import sheet
-
         outputs: Mapping[str, Output] = {} if self._trace is None else self._trace.outputs
         items = []
         for name, place in PLACES.items():

@@ -17,7 +17,6 @@ def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "new",
-        help="for authors: the skeleton of a challenge",
         description="Writes the files that a new piece of the course needs, ready to be filled. "
         "CONTRIBUTING.md says what comes next.",
     )

@@ -1,0 +1,43 @@
+"""The course's own model for all views, and what it has to say on a prompt."""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+from course_utils.hub import DEFAULT_MODEL
+from course_utils.pipeline import Pipeline, check_prompt
+
+MOST_LETTERS = 400  # of a prompt whose words are looked up: the model reads far fewer
+_loading = threading.Lock()  # views ask from threads of their own
+
+
+@functools.cache
+def _load_pipeline() -> Pipeline:
+    return Pipeline.load(DEFAULT_MODEL)
+
+
+def default_pipeline() -> Pipeline:
+    """The course's own model, read once for all views (half a second). Call it in a worker."""
+    with _loading:
+        return _load_pipeline()
+
+
+def prompt_notes(pipeline: Pipeline, prompt: str) -> str:
+    """What course_utils has to say on a prompt before it is drawn, as sentences; often nothing.
+
+    An empty prompt, words that the model does not see, words that it does not know with known
+    ones near them.
+
+    Raises:
+        TypeError, ValueError: the prompt is no text.
+    """
+    check_prompt(prompt)
+    notes = pipeline.notes(prompt[:MOST_LETTERS])
+    if len(prompt) > MOST_LETTERS:
+        room = pipeline.tokenizer.model_max_length - 2
+        notes = [
+            f"the prompt has {len(prompt):,} letters, and the model reads its first {room} tokens",
+            *(note for note in notes if "does not see" not in note),
+        ]
+    return " ".join(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in notes)
