@@ -20,10 +20,8 @@ from course_utils.challenges.teach_it_to_read.ask import (
     measure_loss,
     measure_retrieval,
     ordinary_features,
-    practice,
-    retrieval,
-    world_of,
 )
+from course_utils.challenges.teach_it_to_read.world import practice, retrieval, world_of
 
 
 def test_the_loss_of_equal_vectors_is_log_b() -> None:

@@ -101,9 +101,9 @@ def test_a_part_is_recorded_as_it_was_measured() -> None:
 def test_every_verdict_of_a_part_is_known() -> None:
     from typing import get_args
 
-    from course_utils.grading.answers.verify import Verdict
+    from course_utils.grading.answers.verify import PartVerdict
 
-    assert set(get_args(Verdict)) < set(VERDICTS)
+    assert set(get_args(PartVerdict)) < set(VERDICTS)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_newer_gradebook_is_refused(book: Gradebook) -> None:
 def test_missing_steps_of_the_schema_are_taken_once(
     book: Gradebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from course_utils.grading.cohort.run import gradebook
+    from course_utils.grading.cohort import gradebook
 
     book.add(attempt())
     book.close()
@@ -239,7 +239,7 @@ def test_missing_steps_of_the_schema_are_taken_once(
 def test_a_step_that_fails_leaves_the_old_schema(
     book: Gradebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from course_utils.grading.cohort.run import gradebook
+    from course_utils.grading.cohort import gradebook
 
     book.add(attempt())
     book.close()
