@@ -6,6 +6,7 @@ import ast
 
 from IPython.core.inputtransformer2 import TransformerManager
 
+MOST_MAGICS = 100  # lines; IPython reads a cell anew for each of them
 HARMLESS = ("time", "timeit", "capture", "prun")  # the cell below them is Python
 
 
@@ -36,10 +37,12 @@ def as_python(source: str) -> tuple[str, tuple[str, ...]]:
 
 def _without_magics(source: str, left_out: list[str]) -> str:
     """Lines that IPython gives to a magic or to a shell become `pass`."""
+    if sum(line.lstrip().startswith(("%", "!", "?")) for line in source.split("\n")) > MOST_MAGICS:
+        return source
     try:
         transformed = TransformerManager().transform_cell(source)
         tree = ast.parse(transformed)
-    except (SyntaxError, ValueError, RecursionError):
+    except Exception:  # what an answer makes of a reader that is not ours
         return source
     lines, old = transformed.split("\n"), source.split("\n")
     if len(lines) - 1 > len(old):  # not line by line, such as a cell magic

@@ -11,6 +11,7 @@ from test_verify import GOOD, challenge, elsewhere, part
 from course_utils.challenges.declare import Challenge, Limits
 from course_utils.grading.answers import verify as verifying
 from course_utils.grading.answers.process import OtherProcess
+from course_utils.grading.answers.syntax import as_python
 from course_utils.grading.answers.verify import verify
 
 MAGICS = {
@@ -31,6 +32,14 @@ def test_magics_are_left_out_and_it_is_said(name: str) -> None:
         assert verify(asked, caller, "seed").passed
     (note,) = caller.notes
     assert words in note and "only Python counts" in note
+
+
+@pytest.mark.parametrize(
+    "source", ["%a\n" * 3000, "!x\n" * 101, "%%time\n" + "(" * 5000, "%a\n" + "(" * 9000, "%\x00"]
+)
+def test_sources_that_no_reader_likes_come_back_as_they_are(source: str) -> None:
+    text, _ = as_python(source)
+    assert text.replace("%%time", "") == source.replace("%%time", "")
 
 
 LIKE_IN_A_NOTEBOOK = {

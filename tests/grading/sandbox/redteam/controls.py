@@ -72,7 +72,7 @@ def deep_id() -> bytes:
 
 
 DAMAGED = [
-    damaged("a cell twice", lambda: notebook([*honest_cells(), code("double", "x")]), "tampered"),
+    damaged("a cell twice", lambda: notebook([*honest_cells(), code("double", "x")])),
     damaged(
         "a cell twice, once as text",
         lambda: notebook([*honest_cells(), code("keep", "x", cell_type="markdown")]),
