@@ -1,0 +1,398 @@
+"""From what a person typed to a caption that a model was taught."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from course_utils.data.captions import STYLE_WORDS, spoken_name, with_article
+
+from .lexicon import Bit, Lexicon, Words, lexicon
+from .tables import plain
+
+LONGEST = 1000  # signs of a text that are read
+ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+|(?<!\w)@\w+", re.IGNORECASE)
+SILENT = frozenset({"silent", "stop", "breaks", "joins", "of", "units", "backgrounds", "wants"})
+NOUNS = frozenset({"thing", "near", "word"})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a text was read.
+
+    Attributes:
+        text: what was typed.
+        caption: what the model is given instead. Without a thing it names style and background
+            alone, or nothing, and the noise decides what appears.
+        kept: the typed words that the caption stands for.
+        left_out: the typed words that it does not say.
+        replaced: pairs (typed words, what the caption says instead), where they differ.
+        unsure: what a person should know before the picture: half a sentence each.
+        thing, style, background: what the caption names; None where the text leaves it open.
+        near: where the text names no thing that the model draws, up to three that come near.
+    """
+
+    text: str
+    caption: str
+    kept: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    replaced: tuple[tuple[str, str], ...] = ()
+    unsure: tuple[str, ...] = ()
+    thing: str | None = None
+    style: str | None = None
+    background: str | None = None
+    near: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """One sentence for the person who typed the text."""
+        parts = [f"read as: {self.caption or 'no words, so that the noise decides'}"]
+        told = [f'"{typed}" as {said}' for typed, said in self.replaced if _tells(typed, said)]
+        if told:
+            parts.append(f"taking {_some(told, 4)}")
+        if self.left_out:
+            parts.append(f"left out: {_some(self.left_out, 8)}")
+        return "; ".join([*parts, *self.unsure])
+
+
+def read(text: str, vocabulary: Words | None) -> Reading:
+    """Read what a person typed as a caption that the model was taught.
+
+    The longest names that are known are looked up; the last noun of the first noun phrase decides
+    ("red sports car" is a car). Nothing is learned: the tables in `words/` are all there is. DALL-E 3
+    has a language model rewrite prompts for the same reason (Betker et al. 2023, "Improving image
+    generation with better captions", section 4).
+
+    Args:
+        text: anything; what is beyond 1,000 signs is left out.
+        vocabulary: what the model was taught; None for a model of which nobody wrote that down.
+
+    Returns:
+        The caption and what became of each word. Without a vocabulary the caption is the text.
+
+    Raises:
+        TypeError: `text` is not a text.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"text is {text!r}; expected a text")
+    if vocabulary is None:
+        return Reading(text, text)
+    known = lexicon(vocabulary)
+    shown, unsure = text[:LONGEST], []
+    if len(text) > LONGEST:
+        unsure.append(f"the text is long, and only its first {LONGEST:,} signs are read")
+    shown, addresses = ADDRESS.subn(" ", shown)
+    if addresses:
+        unsure.append("addresses are not read")
+    scene = _Scene(known.bits(shown))
+    found = _choose(scene, known)
+    return _reading(text, found, scene, known, unsure)
+
+
+# --- noun phrases --------------------------------------------------------------------------------
+
+
+@dataclass
+class _Phrase:
+    """A noun phrase: words in a row, and what stands before them: "main", "break", "without"."""
+
+    role: str
+    bits: list[Bit] = field(default_factory=list)
+
+
+class _Scene:
+    """The bits of a text, sorted: noun phrases, styles, backgrounds, letters to be written.
+
+    Attributes:
+        bits: all of them.
+        phrases: the noun phrases in their order.
+        styles, backgrounds: bits of styles, and of colours that are a background's.
+        odd_backgrounds: words for backgrounds that are no colour, such as "starry".
+        writes: whether letters are asked for.
+    """
+
+    def __init__(self, bits: Sequence[Bit]) -> None:
+        self.bits = list(bits)
+        self.writes = False
+        self.odd_backgrounds: list[str] = []
+        self.backgrounds: list[Bit] = []
+        rest = self._take_writing(self.bits)
+        rest = self._take_backgrounds(rest)
+        self.styles = [bit for bit in rest if bit.kind == "style"]
+        self.phrases = self._phrases(bit for bit in rest if bit.kind != "style")
+
+    def _take_writing(self, bits: list[Bit]) -> list[Bit]:
+        """Take out what is to be written: from "saying" to the next stop."""
+        kept, skipping = [], False
+        for bit in bits:
+            skipping = (skipping and bit.kind != "stop") or bit.kind == "writing"
+            self.writes |= bit.kind == "writing"
+            if not skipping:
+                kept.append(bit)
+        return kept
+
+    def _take_backgrounds(self, bits: list[Bit]) -> list[Bit]:
+        """Take out the colours that are a background's, and the words around them."""
+        kept: list[Bit] = []
+        at = 0
+        while at < len(bits):
+            bit = bits[at]
+            behind = [b for b in bits[at + 1 :] if b.kind != "silent"]
+            after = behind[0].kind if behind else "stop"
+            before = [b for b in kept if b.kind != "silent"]
+            if bit.kind == "backgrounds":
+                colour = self._colour_after(bits, at)
+                odd = kept[-1] if kept and kept[-1].kind in (*NOUNS, "describing") else None
+                if colour is not None:
+                    self.backgrounds.append(bits[colour])
+                    at = colour
+                elif odd is not None and (odd.kind != "thing" or self._other_thing(bits, odd)):
+                    self.odd_backgrounds.append(odd.typed)
+                    kept.pop()
+                _drop_lead(kept)
+            elif bit.kind == "colour" and after == "backgrounds":
+                self.backgrounds.append(bit)
+                _drop_lead(kept)
+                at = bits.index(behind[0], at)
+            elif (
+                bit.kind == "colour"
+                and after not in (*NOUNS, "describing", "colour", "numbers", "units")
+                and (not before or before[-1].kind in ("stop", "breaks", "style"))
+                and any(b.kind == "thing" for b in bits)
+            ):
+                # "on blue", or a colour alone between two commas
+                self.backgrounds.append(bit)
+                _drop_lead(kept)
+            else:
+                kept.append(bit)
+            at += 1
+        return kept
+
+    @staticmethod
+    def _colour_after(bits: list[Bit], at: int) -> int | None:
+        """Where the colour of "background: green" or "the background is green" stands."""
+        for place in range(at + 1, min(at + 4, len(bits))):
+            bit = bits[place]
+            if bit.kind == "colour":
+                ends = place + 1 == len(bits) or bits[place + 1].kind not in (*NOUNS, "backgrounds")
+                return place if ends else None
+            if bit.kind != "silent" and bit.typed not in (":", "in", "of"):
+                return None
+        return None
+
+    @staticmethod
+    def _other_thing(bits: list[Bit], this: Bit) -> bool:
+        return any(bit.kind == "thing" and bit is not this for bit in bits)
+
+    def _phrases(self, bits: Iterable[Bit]) -> list[_Phrase]:
+        """Cut what is left into noun phrases."""
+        phrases = [_Phrase("main")]
+        for bit in bits:
+            role = phrases[-1].role
+            if bit.kind in (*NOUNS, "describing", "colour", "numbers"):
+                nouns = any(b.kind in NOUNS for b in phrases[-1].bits)
+                if nouns and bit.kind == "numbers":
+                    phrases.append(_Phrase("break"))
+                phrases[-1].bits.append(bit)
+            elif bit.kind == "wants":
+                for phrase in phrases:
+                    phrase.role = "asks"
+                phrases.append(_Phrase("main"))
+            elif bit.kind in ("stop", "asking"):
+                phrases.append(_Phrase("main"))
+            elif bit.kind in ("joins", "of", "units"):
+                phrases.append(_Phrase(role))
+            elif bit.kind == "breaks":
+                phrases.append(_Phrase("break"))
+            elif bit.kind == "without":
+                phrases.append(_Phrase("without"))
+            elif any(b.kind in NOUNS for b in phrases[-1].bits):  # "the robot holds | a balloon"
+                phrases.append(_Phrase("break"))
+        return [phrase for phrase in phrases if phrase.bits]
+
+
+def _drop_lead(kept: list[Bit]) -> None:
+    """Take "on a", "with a light", "in front of a" off the end."""
+    while kept and kept[-1].kind in ("silent", "breaks"):
+        kept.pop()
+
+
+# --- the choice ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The thing that is drawn, the words that name it, and what to say of the choice."""
+
+    thing: str | None = None
+    bits: tuple[Bit, ...] = ()
+    unsure: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
+
+
+def _choose(scene: _Scene, known: Lexicon) -> _Found:
+    """The one thing to draw: what is asked for before what stands around it, sure before vague."""
+    order = (
+        (_strong, "main"),
+        (_near, "main"),
+        (_strong, "break"),
+        (_near, "break"),
+        (_strong, "asks"),
+        (_weak, "main"),
+        (_weak, "break"),
+    )
+    for pick, role in order:
+        for phrase in scene.phrases:
+            if phrase.role == role:
+                found = pick(phrase, known)
+                if found is not None:
+                    return found
+    words = [bit.typed for bit in scene.bits if bit.kind in ("word", "near")]
+    return _Found(near=known.nearest(words))
+
+
+def _strong(phrase: _Phrase, known: Lexicon) -> _Found | None:
+    """The last thing of a noun phrase; with its colour where that is another thing."""
+    things = [i for i, bit in enumerate(phrase.bits) if bit.kind == "thing"]
+    if not things:
+        return None
+    head = phrase.bits[things[-1]]
+    for bit in phrase.bits:
+        if bit.kind == "colour":
+            coloured = known.named(f"{bit.value or bit.typed} {head.typed}")
+            if coloured is not None:
+                return _Found(coloured, (bit, head))
+    behind = phrase.bits[things[-1] + 1 :]
+    unknown = [bit for bit in behind if bit.kind in ("word", "near") and not _is_doing(bit.typed)]
+    unsure = ()
+    if unknown:
+        whole = " ".join(bit.typed for bit in (head, *unknown))
+        unsure = (f'"{whole}" is not known, only "{head.typed}"',)
+    return _Found(head.value, (head,), unsure)
+
+
+def _near(phrase: _Phrase, _: Lexicon) -> _Found | None:
+    """What comes near the last noun of a phrase that the model was not taught."""
+    bits = [bit for bit in phrase.bits if bit.kind == "near"]
+    if not bits:
+        return None
+    bit = bits[-1]
+    also = f"; as near are {_some(bit.near[1:], 2)}" if bit.near[1:] else ""
+    return _Found(bit.value, (bit,), (f'"{bit.typed}" itself was not taught{also}',), bit.near)
+
+
+def _weak(phrase: _Phrase, _: Lexicon) -> _Found | None:
+    """What words that rarely name a thing can mean: "sad" is a face where there is nothing else."""
+    bits = [bit for bit in phrase.bits if bit.weak]
+    return _Found(bits[-1].weak, (bits[-1],)) if bits else None
+
+
+def _is_doing(word: str) -> bool:
+    """Whether a word behind a noun says what it does or how, as far as its ending tells."""
+    return word.endswith(("ing", "ed", "ly"))
+
+
+# --- the caption ---------------------------------------------------------------------------------
+
+
+def _reading(
+    text: str, found: _Found, scene: _Scene, known: Lexicon, unsure: Sequence[str]
+) -> Reading:
+    """Put the caption together, and account for each word."""
+    notes = [*unsure, *found.unsure]
+    style = _style(scene, notes)
+    background = _background(scene, notes)
+    used = {id(bit) for bit in (*found.bits, style, background) if bit is not None}
+    if scene.writes:
+        notes.append("letters cannot be drawn")
+    others = [p for p in scene.phrases if p.role == "main" and any(b.kind == "thing" for b in p.bits)]
+    if found.thing and len(others) > 1:
+        notes.append("a picture shows one thing")
+    kept = [bit for bit in scene.bits if id(bit) in used]
+    replaced = []
+    for bits, said in (
+        (found.bits, found.thing and with_article(spoken_name(found.thing))),
+        ([style] if style else [], style and STYLE_WORDS[style.value][0]),
+        ([background] if background else [], background and background.value),
+    ):
+        typed = " ".join(dict.fromkeys(bit.typed for bit in bits))
+        if said and typed != said:
+            replaced.append((typed, said))
+    left_out = [bit.typed for bit in scene.bits if bit.kind not in SILENT and id(bit) not in used]
+    if found.thing is None:
+        notes.append(_nothing(text, found.near, left_out))
+    return Reading(
+        text=text,
+        caption=_caption(found.thing, style and style.value, background and background.value),
+        kept=tuple(dict.fromkeys(bit.typed for bit in kept)),
+        left_out=tuple(dict.fromkeys(left_out)),
+        replaced=tuple(replaced),
+        unsure=tuple(notes),
+        thing=found.thing,
+        style=style.value if style else None,
+        background=background.value if background else None,
+        near=found.near,
+    )
+
+
+def _style(scene: _Scene, notes: list[str]) -> Bit | None:
+    """The style: one in its own words first, else the first that can be had."""
+    can = [bit for bit in scene.styles if bit.value]
+    chosen = next((bit for bit in can if bit.own), can[0] if can else None)
+    if chosen is None and scene.styles:
+        notes.append(f'the style "{scene.styles[0].typed}" is not known')
+    if chosen is not None and any(bit.own and bit.value != chosen.value for bit in can):
+        notes.append(f"of two styles it takes {chosen.value}")
+    return chosen
+
+
+def _background(scene: _Scene, notes: list[str]) -> Bit | None:
+    """The background: the first colour that can be had."""
+    chosen = next((bit for bit in scene.backgrounds if bit.value), None)
+    for bit in scene.backgrounds:
+        if not bit.value:
+            notes.append(f"no background is {bit.typed}")
+    if scene.odd_backgrounds:
+        notes.append(f'backgrounds are plain colours, not "{scene.odd_backgrounds[0]}"')
+    if chosen is not None and any(bit.value not in ("", chosen.value) for bit in scene.backgrounds):
+        notes.append(f"of two backgrounds it takes {chosen.value}")
+    return chosen
+
+
+def _caption(thing: str | None, style: str | None, background: str | None) -> str:
+    """What training captions say of a picture, in the order of the full caption."""
+    parts = [with_article(spoken_name(thing))] if thing else []
+    if style:
+        parts.append(STYLE_WORDS[style][0])
+    ground = f"on {with_article(background)} background" if background else ""
+    if style and ground:
+        parts.append(ground)
+    elif ground:
+        parts = [f"{parts[0]} {ground}"] if parts else [f"{background} background"]
+    return ", ".join(parts)
+
+
+def _nothing(text: str, near: Sequence[str], words: Sequence[str]) -> str:
+    """What to say where no thing is named."""
+    such = f"try {_some([spoken_name(name) for name in near], 3, last='or')}"
+    if not text.strip():
+        return f"the text is empty; {such}"
+    if any(sign.isalpha() and ord(sign) > 0x24F for sign in plain(text)):
+        return f"only English is read; {such}"
+    if not words:
+        return f"it names no thing; {such}"
+    return f"it names nothing that this model was taught; {such}"
+
+
+def _tells(typed: str, said: str) -> bool:
+    """Whether it is news that one stands for the other: "cat" for "a cat face" is none."""
+    return not set(typed.split()) <= set(re.split(r"[ -]", said))
+
+
+def _some(texts: Sequence[str], most: int, last: str = "") -> str:
+    """A list for a sentence: the first few, and how many more there are."""
+    shown = list(texts[:most])
+    if last and len(shown) > 1:
+        return f"{', '.join(shown[:-1])} {last} {shown[-1]}"
+    more = len(texts) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
