@@ -144,9 +144,16 @@ class Lexicon:
 
     # --- a text, bit by bit --------------------------------------------------------------------
 
-    def bits(self, text: str) -> list[Bit]:
-        """Cut a text into bits: the longest phrase that is known, from left to right."""
-        tokens = [self._mended(token) for token in self._tokens(text)]
+    def bits(self, text: str, spelt: Set[str] = frozenset()) -> list[Bit]:
+        """Cut a text into bits: the longest phrase that is known, from left to right.
+
+        Args:
+            text: what a person typed.
+            spelt: words that are no slips of spelling, whatever they look like.
+        """
+        tokens = [
+            token if token.word in spelt else self._mended(token) for token in self._tokens(text)
+        ]
         bits, at = [], 0
         while at < len(tokens):
             bit, length = self._longest(tokens, at)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, field
+
+import regex
 
 from course_utils.data.captions import STYLE_WORDS, spoken_name, with_article
 
@@ -13,6 +15,7 @@ from .tables import plain
 
 LONGEST = 1000  # signs of a text that are read
 ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+|(?<!\w)@\w+", re.IGNORECASE)
+NAME = regex.compile(r"\b\p{Lu}\p{Ll}+(?: \p{Lu}\p{Ll}+)+")  # "Ada Lovelace" is no slip of spelling
 SILENT = frozenset({"silent", "stop", "breaks", "joins", "of", "units", "backgrounds", "wants"})
 NOUNS = frozenset({"thing", "near", "word"})
 
@@ -84,7 +87,8 @@ def read(text: str, vocabulary: Words | None) -> Reading:
     shown, addresses = ADDRESS.subn(" ", shown)
     if addresses:
         unsure.append("addresses are not read")
-    scene = _Scene(known.bits(shown))
+    people = {word for name in NAME.findall(shown) for word in plain(name).split()}
+    scene = _Scene(known.bits(shown, people))
     found = _choose(scene, known)
     return _reading(text, found, scene, known, unsure)
 
@@ -318,9 +322,10 @@ def _reading(
         typed = " ".join(dict.fromkeys(bit.typed for bit in bits))
         if said and typed != said:
             replaced.append((typed, said))
-    left_out = [bit.typed for bit in scene.bits if bit.kind not in SILENT and id(bit) not in used]
+    told = {bit.typed for bit in kept}
+    left_out = [b.typed for b in scene.bits if b.kind not in SILENT and b.typed not in told]
     if found.thing is None:
-        notes.append(_nothing(text, found.near, left_out))
+        notes.append(_nothing(text, found.near, {bit.kind for bit in scene.bits}))
     return Reading(
         text=text,
         caption=_caption(found.thing, style and style.value, background and background.value),
@@ -372,14 +377,14 @@ def _caption(thing: str | None, style: str | None, background: str | None) -> st
     return ", ".join(parts)
 
 
-def _nothing(text: str, near: Sequence[str], words: Sequence[str]) -> str:
-    """What to say where no thing is named."""
+def _nothing(text: str, near: Sequence[str], kinds: Set[str]) -> str:
+    """What to say where no thing is named; `kinds` are those of the text's bits."""
     such = f"try {_some([spoken_name(name) for name in near], 3, last='or')}"
     if not text.strip():
         return f"the text is empty; {such}"
-    if any(sign.isalpha() and ord(sign) > 0x24F for sign in plain(text)):
+    if "foreign" in kinds or any(sign.isalpha() and ord(sign) > 0x24F for sign in text):
         return f"only English is read; {such}"
-    if not words:
+    if kinds.isdisjoint(NOUNS):
         return f"it names no thing; {such}"
     return f"it names nothing that this model was taught; {such}"
 
