@@ -1,4 +1,4 @@
-"""Where a pipeline comes from: bundled weights, a folder in diffusers' layout, or a hub.
+"""Where a pipeline comes from and goes to: bundled weights, a folder in diffusers' layout, a hub.
 
 Nothing here touches the network unless the model's name is a hub id, "owner/name"; then the size of
 the download is printed first, and what is on this machine already is not asked for again.
@@ -10,11 +10,24 @@ import errno
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+import torch
+from torch.overrides import TorchFunctionMode
+
+from course_utils.files import write_atomically
 from course_utils.models.base import WeightsError
+from course_utils.models.clip import TextEncoder
+from course_utils.models.tokenizer import Tokenizer
+from course_utils.models.unet import UNet
+from course_utils.models.vae import VAE
 from course_utils.schedules import NoiseSchedule
+from course_utils.vocabulary import Vocabulary
+
+Part = TypeVar("Part")
 
 DEFAULT_MODEL = "emoji-64"
 # Hub ids and the commit that each stands for here, so that it always gives the same weights.
@@ -38,6 +51,130 @@ OF_THE_MODEL = (
     "set_alpha_to_one",
 )
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+# The diffusers class that walks as each of our samplers does.
+SCHEDULERS = {
+    "ddpm": "DDPMScheduler",
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "dpm++2m": "DPMSolverMultistepScheduler",
+}
+
+
+@dataclass(frozen=True)
+class PipelineParts:
+    """What a folder of diffusers' layout holds, and the words its model was taught, if known."""
+
+    unet: UNet
+    vae: VAE
+    text_encoder: TextEncoder
+    tokenizer: Tokenizer
+    schedule: NoiseSchedule
+    vocabulary: Vocabulary | None
+
+
+def load_parts(folder: Path) -> PipelineParts:
+    """Read the parts of a pipeline.
+
+    Raises:
+        WeightsError: something in the folder is missing, damaged or of a kind that this course does
+            not build, or the parts do not fit together.
+    """
+    check_index(folder)
+    with _NoRandomWeights():
+        parts = PipelineParts(
+            unet=_part(folder / "unet", UNet.from_pretrained),
+            vae=_part(folder / "vae", VAE.from_pretrained),
+            text_encoder=_part(folder / "text_encoder", TextEncoder.from_pretrained),
+            tokenizer=_part(folder / "tokenizer", Tokenizer.from_pretrained),
+            schedule=read_schedule(folder / "scheduler"),
+            vocabulary=Vocabulary.load(folder),
+        )
+    text, unet, vae = parts.text_encoder.config, parts.unet.config, parts.vae.config
+    for ours, theirs, sentence in (
+        (text.hidden_size, unet.cross_attention_dim, "text_encoder gives states of width"),
+        (vae.latent_channels, unet.in_channels, "vae has a number of latent channels of"),
+    ):
+        if ours != theirs:
+            raise WeightsError(
+                f"The parts in {folder} do not fit together: {sentence} {ours}, unet takes "
+                f"{theirs}. Expected the parts of one Stable Diffusion 1.x model."
+            )
+    # Some folders leave the tokenizer's length open; the text encoder's is what counts.
+    longest = min(parts.tokenizer.model_max_length, text.max_position_embeddings)
+    parts.tokenizer.model_max_length = longest
+    return parts
+
+
+def save_parts(folder: Path, parts: PipelineParts, dtype: torch.dtype, scheduler: str) -> None:
+    """Write a folder that `load_parts` and diffusers read; each file is whole or not there.
+
+    Args:
+        folder: made if it is missing.
+        parts: what to write.
+        dtype: of the weights in the files.
+        scheduler: the diffusers class that the folder names, one of `SCHEDULERS`.
+
+    Raises:
+        OSError: no space, no permission.
+    """
+    parts.unet.save_pretrained(folder / "unet", dtype)
+    parts.vae.save_pretrained(folder / "vae", dtype)
+    parts.text_encoder.save_pretrained(folder / "text_encoder", dtype)
+    parts.tokenizer.save_pretrained(folder / "tokenizer")
+    parts.schedule.save(folder / "scheduler", scheduler)
+    if parts.vocabulary is not None:
+        parts.vocabulary.save(folder)
+    # Written last: a folder that has it is complete.
+    index = json.dumps(model_index(scheduler), indent=2) + "\n"
+    write_atomically(folder / "model_index.json", index.encode())
+
+
+def model_index(scheduler: str) -> dict[str, Any]:
+    """What `model_index.json` says of a folder: which class opens which part.
+
+    Args:
+        scheduler: diffusers' class.
+    """
+    return {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.42.1",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", scheduler],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+
+
+class _NoRandomWeights(TorchFunctionMode):
+    """Skips `torch.nn.init`: what a file overwrites at once need not be drawn first.
+
+    On torch's meta device `normal_` would import torch's compiler, which takes two seconds.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+def _part(folder: Path, read: Callable[[Path], Part]) -> Part:
+    """Read one part of a pipeline; whatever is wrong with its files names the folder."""
+    try:
+        return read(folder)
+    except WeightsError:
+        raise
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"A file in {folder} is not readable JSON ({error}).") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise WeightsError(f"This course cannot run what is in {folder}: {error}") from error
+    except (KeyError, AttributeError) as error:
+        raise WeightsError(f"A file in {folder} is not of the usual form ({error}).") from error
 
 
 def bundled_folder(name: str = DEFAULT_MODEL) -> Path:

@@ -15,43 +15,40 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from course_utils.files import write_atomically
 from course_utils.guidance import Conditioning, check_guidance_scale, guide
-from course_utils.hub import DEFAULT_MODEL, check_index, find_folder, read_schedule
-from course_utils.models.base import WeightsError
+from course_utils.hub import (
+    DEFAULT_MODEL,
+    SCHEDULERS,
+    PipelineParts,
+    find_folder,
+    load_parts,
+    save_parts,
+)
 from course_utils.models.clip import TextEncoder
 from course_utils.models.tokenizer import Tokenizer, split_words
 from course_utils.models.unet import UNet
 from course_utils.models.vae import VAE
+from course_utils.runtime import pick_device
 from course_utils.samplers import SAMPLERS, Step
 from course_utils.schedules import NoiseSchedule, check_int
+from course_utils.vocabulary import UnknownWord, Vocabulary, first_few
 
 DEFAULT_STEPS = 25
 DEFAULT_GUIDANCE = 2.5  # Higher is more saturated than the data; see the model card
 DEFAULT_SAMPLER = "dpm++2m"
 DEFAULT_SEED = 7
 
-Part = TypeVar("Part")
 MAX_SEED = 2**32 - 1  # a CPU generator looks at 32 bits of its seed
 POSITIONS_AT_ONCE = 4096  # latent positions of one batch: 64 pictures of 64x64, or one of 512x512
 STOCHASTIC = frozenset({"ddpm"})  # samplers that add fresh noise on the way
-# The diffusers class that walks as each of our samplers does.
-SCHEDULERS = {
-    "ddpm": "DDPMScheduler",
-    "ddim": "DDIMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "dpm++2m": "DPMSolverMultistepScheduler",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +274,7 @@ class Pipeline:
         if dropped:
             notes.append(
                 f"the prompt is longer than the {self.tokenizer.model_max_length - 2} tokens that "
-                f"the model reads; it does not see: {_some(dropped, 12)}"
+                f"the model reads; it does not see: {first_few(dropped, 12)}"
             )
         if self.vocabulary is not None:
             notes += self.vocabulary.notes(prompt)
@@ -305,18 +302,7 @@ class Pipeline:
                 or of a kind that this course does not build.
         """
         folder = find_folder(str(name_or_folder), revision)
-        check_index(folder)
-        with _NoRandomWeights():
-            pipeline = cls(
-                unet=_part(folder / "unet", UNet.from_pretrained),
-                vae=_part(folder / "vae", VAE.from_pretrained),
-                text_encoder=_part(folder / "text_encoder", TextEncoder.from_pretrained),
-                tokenizer=_part(folder / "tokenizer", Tokenizer.from_pretrained),
-                schedule=read_schedule(folder / "scheduler"),
-                vocabulary=Vocabulary.load(folder),
-                name=str(name_or_folder),
-            )
-        pipeline._check_fit(folder)
+        pipeline = cls(**vars(load_parts(folder)), name=str(name_or_folder))
         return pipeline.to(pick_device() if device is None else device)
 
     def save(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> Path:
@@ -333,17 +319,8 @@ class Pipeline:
             OSError: no space, no permission.
         """
         folder = Path(folder)
-        self.unet.save_pretrained(folder / "unet", dtype)
-        self.vae.save_pretrained(folder / "vae", dtype)
-        self.text_encoder.save_pretrained(folder / "text_encoder", dtype)
-        self.tokenizer.save_pretrained(folder / "tokenizer")
-        scheduler = SCHEDULERS[DEFAULT_SAMPLER]
-        self.schedule.save(folder / "scheduler", scheduler)
-        if self.vocabulary is not None:
-            self.vocabulary.save(folder)
-        # Written last: a folder that has it is complete.
-        index = json.dumps(model_index(scheduler), indent=2) + "\n"
-        write_atomically(folder / "model_index.json", index.encode())
+        parts = {item.name: getattr(self, item.name) for item in dataclasses.fields(PipelineParts)}
+        save_parts(folder, PipelineParts(**parts), dtype, SCHEDULERS[DEFAULT_SAMPLER])
         return folder
 
     def to(self, device: torch.device | str) -> Pipeline:
@@ -351,69 +328,6 @@ class Pipeline:
         for part in (self.unet, self.vae, self.text_encoder):
             part.to(device)
         return self
-
-    def _check_fit(self, folder: Path) -> None:
-        text, unet, vae = self.text_encoder.config, self.unet.config, self.vae.config
-        for ours, theirs, sentence in (
-            (text.hidden_size, unet.cross_attention_dim, "text_encoder gives states of width"),
-            (vae.latent_channels, unet.in_channels, "vae has a number of latent channels of"),
-        ):
-            if ours != theirs:
-                raise WeightsError(
-                    f"The parts in {folder} do not fit together: {sentence} {ours}, unet takes "
-                    f"{theirs}. Expected the parts of one Stable Diffusion 1.x model."
-                )
-        # Some folders leave the tokenizer's length open; the text encoder's is what counts.
-        longest = min(self.tokenizer.model_max_length, text.max_position_embeddings)
-        self.tokenizer.model_max_length = longest
-
-
-def model_index(scheduler: str) -> dict[str, Any]:
-    """What `model_index.json` says of a folder: which class opens which part.
-
-    Args:
-        scheduler: diffusers' class.
-    """
-    return {
-        "_class_name": "StableDiffusionPipeline",
-        "_diffusers_version": "0.42.1",
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", scheduler],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-
-
-class _NoRandomWeights(TorchFunctionMode):
-    """Skips `torch.nn.init`: what a file overwrites at once need not be drawn first.
-
-    On torch's meta device `normal_` would import torch's compiler, which takes two seconds.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return func(*args, **kwargs)
-
-
-def _part(folder: Path, read: Callable[[Path], Part]) -> Part:
-    """Read one part of a pipeline; whatever is wrong with its files names the folder."""
-    try:
-        return read(folder)
-    except WeightsError:
-        raise
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"A file in {folder} is not readable JSON ({error}).") from error
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(f"This course cannot run what is in {folder}: {error}") from error
-    except (KeyError, AttributeError) as error:
-        raise WeightsError(f"A file in {folder} is not of the usual form ({error}).") from error
 
 
 # --- arguments ---------------------------------------------------------------------------------
@@ -493,13 +407,6 @@ def check_settings(
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}{hint}")
 
 
-def pick_device() -> torch.device:
-    """A GPU if torch can use one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
 def _side_by_side(steps: Sequence[Step]) -> Step:
     """One step of each picture's own loop, as one step of all."""
     first = steps[0]
@@ -507,148 +414,3 @@ def _side_by_side(steps: Sequence[Step]) -> Step:
     return dataclasses.replace(
         first, x=torch.cat([step.x for step in steps]), x0=torch.cat(x0) if x0 else None
     )
-
-
-# --- the words of a model ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class UnknownWord:
-    """A word of a prompt that no training caption held, and known ones near it, best first."""
-
-    word: str
-    suggestions: tuple[str, ...]
-
-    def __str__(self) -> str:
-        near = f" (near: {', '.join(self.suggestions)})" if self.suggestions else ""
-        return f'"{self.word}"{near}'
-
-
-@dataclass(frozen=True)
-class Concept:
-    """One thing that the model can draw: its name and other words for it."""
-
-    name: str
-    synonyms: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What the captions of a model's training data said: the file `concepts.json`.
-
-    Attributes:
-        subset: name of the data's subset, see `course_utils.data`.
-        concepts: everything the model can draw.
-        styles, backgrounds: the art styles and background colours.
-        held_out: pairs (concept, style) that were never trained on.
-        words: every word of the training captions.
-    """
-
-    subset: str
-    concepts: tuple[Concept, ...]
-    styles: tuple[str, ...] = ()
-    backgrounds: tuple[str, ...] = ()
-    held_out: tuple[tuple[str, str], ...] = ()
-    words: frozenset[str] = field(default_factory=frozenset)
-
-    def __post_init__(self) -> None:
-        given = {word for text in self.words for word in words_of(text)}
-        named = {word for c in self.concepts for t in (c.name, *c.synonyms) for word in words_of(t)}
-        object.__setattr__(self, "words", frozenset(given | named))
-
-    def knows(self, word: str) -> bool:
-        """Whether a training caption held the word; "cat's" counts as "cat"."""
-        return word in self.words or word.removesuffix("'s") in self.words
-
-    def unknown_words(self, prompt: str) -> list[UnknownWord]:
-        """The prompt's words that no training caption held, in their order."""
-        unknown = [word for word in dict.fromkeys(words_of(prompt)) if not self.knows(word)]
-        related = _concepts_by_keyword(self.subset) if unknown else {}
-        names = [concept.name for concept in self.concepts]
-        found = []
-        for word in unknown:
-            same = [*related.get(word, ()), *related.get(word.removesuffix("s"), ())]
-            near = difflib.get_close_matches(word, [*names, *sorted(self.words)], n=3, cutoff=0.75)
-            found.append(UnknownWord(word, tuple(dict.fromkeys([*same, *near]))[:3]))
-        return found
-
-    def notes(self, prompt: str) -> list[str]:
-        """One sentence on the unknown words, or none."""
-        words, unknown = dict.fromkeys(words_of(prompt)), self.unknown_words(prompt)
-        if not words:
-            return ["the prompt holds no word, so the model has nothing to go by; it draws anyway"]
-        if not unknown:
-            return []
-        listed = _some([str(word) for word in unknown], 8, quote=False)
-        if len(unknown) < len(words):
-            them = "it" if len(unknown) == 1 else "them"
-            return [
-                f"the model has never met {listed}; it reads {them} piece by piece and may take a "
-                f"piece for another word, so the prompt says more without {them}"
-            ]
-        examples = ", ".join(concept.name for concept in self.concepts[:4])
-        return [
-            f"the model knows no word of this prompt: {listed}. It was taught English names of "
-            f"{len(self.concepts)} things, such as {examples}; it draws anyway"
-        ]
-
-    def save(self, folder: str | Path) -> None:
-        """Write `concepts.json` into `folder`."""
-        data = dataclasses.asdict(self) | {"words": sorted(self.words)}
-        text = json.dumps(data, ensure_ascii=False, indent=1) + "\n"
-        write_atomically(Path(folder) / "concepts.json", text.encode())
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Vocabulary | None:
-        """Read `concepts.json` of a pipeline folder; None where there is none.
-
-        Raises:
-            WeightsError: the file is damaged.
-        """
-        path = Path(folder) / "concepts.json"
-        if not path.is_file():
-            return None
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
-                subset=data["subset"],
-                concepts=tuple(
-                    Concept(c["name"], tuple(c.get("synonyms", ()))) for c in data["concepts"]
-                ),
-                styles=tuple(data.get("styles", ())),
-                backgrounds=tuple(data.get("backgrounds", ())),
-                held_out=tuple((str(name), str(style)) for name, style in data.get("held_out", ())),
-                words=frozenset(data.get("words", ())),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise WeightsError(f"{path} is not a list of concepts ({error!r})") from error
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text, lower case: runs of letters and digits, and each emoji as a word."""
-    import regex
-
-    letters = r"[\p{L}\p{M}\p{N}]+"
-    emoji = r"\p{Extended_Pictographic}(?:\uFE0F|\u200D\p{Extended_Pictographic}|\p{EMod})*"
-    text = text.lower().replace("’", "'")
-    return regex.findall(rf"{letters}(?:'{letters})*|{emoji}", text)
-
-
-def _concepts_by_keyword(subset: str) -> dict[str, list[str]]:
-    """Keyword or emoji to the names of the concepts it is attached to, most typical first."""
-    from course_utils.data import load_concepts, subsets
-
-    if subset not in subsets():
-        return {}
-    ranked: dict[str, list[tuple[int, str]]] = {}
-    for concept in load_concepts(subset):
-        for rank, word in enumerate((concept.char, *concept.keywords)):
-            ranked.setdefault(word, []).append((rank, concept.name))
-    return {word: [name for _, name in sorted(names)] for word, names in ranked.items()}
-
-
-def _some(texts: Sequence[str], most: int, quote: bool = True) -> str:
-    """A list for a sentence: the first few, and how many more there are."""
-    shown = [f'"{text}"' if quote else text for text in texts[:most]]
-    more = len(texts) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")

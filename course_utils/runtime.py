@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -65,10 +67,6 @@ class Runtime:
         Raises:
             ValueError: a time that is not more than 0.
         """
-        import torch
-
-        from course_utils.pipeline import pick_device
-
         for name, value in (("minutes", minutes), ("seconds", seconds)):
             if not value > 0:
                 raise ValueError(f"{name} is {value!r}; expected a number above 0")
@@ -123,6 +121,13 @@ class Runtime:
             for name, value in self.rows()
         )
         return {"text/plain": str(self), "text/html": f"<table>{cells}</table>"}
+
+
+def pick_device() -> torch.device:
+    """A GPU if torch can use one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def available_cores() -> int:

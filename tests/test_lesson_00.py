@@ -156,7 +156,7 @@ def test_the_views_draw_with_the_tiny_model_and_leave_the_course_s_own_to_others
 
 
 def test_the_shipped_model_knows_what_the_page_draws_and_not_the_odd_words(cells) -> None:
-    from course_utils.pipeline import Vocabulary
+    from course_utils.vocabulary import Vocabulary
 
     known = Vocabulary.load(ROOT / "course_utils" / "weights" / "emoji-64")
     assert known is not None

@@ -160,7 +160,7 @@ def test_prompts_that_exchange_text_states_have_their_words_at_the_same_places()
 
     import course_utils
     from course_utils.authoring import read
-    from course_utils.pipeline import Vocabulary
+    from course_utils.vocabulary import Vocabulary
 
     root = Path(__file__).resolve().parents[1]
     cells = {

@@ -18,7 +18,7 @@ from course_utils.checks.lesson_09 import (
 )
 from course_utils.guidance import combine
 from course_utils.hub import DEFAULT_MODEL, find_folder
-from course_utils.pipeline import Vocabulary
+from course_utils.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTION = ROOT / "solutions" / "09_prompting.ipynb"

@@ -27,8 +27,9 @@ from torch.testing import assert_close
 import course_utils.pipeline as pipeline_module
 from course_utils import hub
 from course_utils.models import WeightsError
-from course_utils.pipeline import Concept, Pipeline, Vocabulary, words_of
+from course_utils.pipeline import Pipeline
 from course_utils.schedules import NoiseSchedule
+from course_utils.vocabulary import Concept, Vocabulary, words_of
 
 SCHEDULERS = {
     "ddpm": DDPMScheduler,

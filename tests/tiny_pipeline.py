@@ -22,8 +22,9 @@ def tiny_pipeline(seed: int = 0, prediction_type: str = "v_prediction", **schedu
     import torch
 
     from course_utils.models import VAE, TextEncoder, Tokenizer, UNet
-    from course_utils.pipeline import Concept, Pipeline, Vocabulary
+    from course_utils.pipeline import Pipeline
     from course_utils.schedules import NoiseSchedule
+    from course_utils.vocabulary import Concept, Vocabulary
 
     tokenizer = Tokenizer.train(CAPTIONS * 2, vocab_size=560, model_max_length=16)
     with torch.random.fork_rng(devices=[]):

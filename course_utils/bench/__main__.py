@@ -75,7 +75,7 @@ def measure(groups: Sequence[str], quick: bool) -> dict[str, Any]:
     quiet()
     from course_utils.bench import drawing, grading, training
     from course_utils.bench.subject import find_subject
-    from course_utils.pipeline import pick_device
+    from course_utils.runtime import pick_device
 
     with tempfile.TemporaryDirectory(prefix="course-bench-") as name:
         scratch = Path(name)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from course_utils.bench.subject import GUIDANCE, PROMPT, SEED, STEPS, Subject
 from course_utils.bench.timing import Row, summarize, synchronizer, time_pairs
-from course_utils.pipeline import DEFAULT_SAMPLER, SCHEDULERS
+from course_utils.hub import SCHEDULERS
+from course_utils.pipeline import DEFAULT_SAMPLER
 
 
 def first_picture(subject: Subject, scratch: Path, pairs: int) -> list[Row]:

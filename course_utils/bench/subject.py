@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from course_utils.hub import DEFAULT_MODEL, bundled_folder
+from course_utils.hub import DEFAULT_MODEL, SCHEDULERS, bundled_folder
 from course_utils.models import VAE, TextEncoder, Tokenizer, UNet
-from course_utils.pipeline import DEFAULT_SAMPLER, SCHEDULERS, Pipeline
+from course_utils.pipeline import DEFAULT_SAMPLER, Pipeline
 from course_utils.schedules import NoiseSchedule
 
 PROMPT = "a cat face, 3d style, on a blue background"

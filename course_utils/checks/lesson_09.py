@@ -14,7 +14,7 @@ from torch import Tensor
 from course_utils.checks.exercise import Case, Exercise, Mistake
 
 if TYPE_CHECKING:
-    from course_utils.pipeline import Vocabulary
+    from course_utils.vocabulary import Vocabulary
 
 # --- ladder --------------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ def _spread_sum(pictures: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=1)
 def _vocabulary() -> Vocabulary:
     from course_utils.hub import DEFAULT_MODEL, find_folder
-    from course_utils.pipeline import Vocabulary
+    from course_utils.vocabulary import Vocabulary
 
     found = Vocabulary.load(find_folder(DEFAULT_MODEL))
     assert found is not None, "the bundled weights say which words they know"

@@ -189,7 +189,7 @@ def what_is_used() -> dict[str, str]:
     """Device, precision and threads, as the pipeline and the training loop choose them."""
     import torch
 
-    from course_utils.pipeline import pick_device
+    from course_utils.runtime import pick_device
     from course_utils.training.loop import pick_precision
 
     device = pick_device()
@@ -220,7 +220,9 @@ def sandbox() -> str:
 def measure(report: Report) -> None:
     """Load the bundled weights and draw; without them, time a network of the same size."""
     from course_utils.hub import DEFAULT_MODEL, bundled_folder
-    from course_utils.pipeline import DEFAULT_STEPS, Pipeline, WeightsError, pick_device
+    from course_utils.models import WeightsError
+    from course_utils.pipeline import DEFAULT_STEPS, Pipeline
+    from course_utils.runtime import pick_device
 
     speed, seconds = report.speed, report.seconds
     began = time.perf_counter()

@@ -168,7 +168,7 @@ def words_inputs(random: np.random.Generator) -> list[dict[str, Any]]:
 @functools.lru_cache
 def _names() -> dict[str, tuple[list[str], ...]]:
     """By thing, the words of its name and of each synonym that captions use."""
-    from course_utils.pipeline import words_of
+    from course_utils.vocabulary import words_of
 
     vocabulary = pipeline().vocabulary
     assert vocabulary is not None
@@ -194,7 +194,7 @@ class Said:
 def understood(text: str, thing: str) -> Said:
     """Read a prompt; the colour in "red apple" is no background."""
     from course_utils.data.captions import BACKGROUND_WORDS
-    from course_utils.pipeline import words_of
+    from course_utils.vocabulary import words_of
 
     vocabulary = pipeline().vocabulary
     assert vocabulary is not None

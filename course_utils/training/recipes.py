@@ -26,9 +26,9 @@ import torch
 from course_utils.data.captions import STYLES
 from course_utils.data.emoji import BACKGROUND_NAMES, CaptionedEmoji
 from course_utils.files import write_atomically
+from course_utils.hub import model_index
 from course_utils.models import CLIP, VAE, TextEncoder, Tokenizer, UNet
 from course_utils.models.clip import CLIPConfig, ConvConfig, TextConfig
-from course_utils.pipeline import model_index
 from course_utils.schedules import NoiseSchedule
 from course_utils.training.bank import CaptionBank
 from course_utils.training.clip import CLIPTask

@@ -55,10 +55,8 @@ class VAETask:
     def loss(self, model: VAE, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The loss of one batch, and its parts."""
         device = next(model.parameters()).device
-        if self.data.art.device != device:
-            self.data.to(device)
         draws = generator_on(device, generator)
-        x = draw_pictures(self.data, self.batch_size, draws)
+        x = self.draw_batch(draws)
         if step < self.whole_from:
             top, left = torch.randint(0, 33, (2,), generator=generator).tolist()
             x = x[:, :, top : top + 32, left : left + 32]
@@ -66,6 +64,12 @@ class VAETask:
         shape = (len(x), 4, x.shape[2] // 8, x.shape[3] // 8)
         noise = torch.randn(shape, generator=draws, device=device)
         return self.compute(model, x, noise)
+
+    def draw_batch(self, generator: torch.Generator) -> Tensor:
+        """B pictures (B, 3, 64, 64) to learn from, on the generator's device."""
+        if self.data.art.device != generator.device:
+            self.data.to(generator.device)
+        return draw_pictures(self.data, self.batch_size, generator)
 
     def _compute(self, model: VAE, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
         gaussian = model.encode(x)

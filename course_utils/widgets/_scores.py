@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from course_utils.evaluation.judge import Judge
-    from course_utils.pipeline import Vocabulary
+    from course_utils.vocabulary import Vocabulary
 
 LONGEST = 400  # letters of a prompt that are read
 
@@ -49,7 +49,7 @@ def read_prompt(prompt: str, vocabulary: Vocabulary | None) -> Asked:
         The object, style and background that it names.
     """
     from course_utils.data.captions import BACKGROUND_WORDS, STYLES
-    from course_utils.pipeline import words_of
+    from course_utils.vocabulary import words_of
 
     words = words_of(prompt[:LONGEST])
     concept, place = _find_concept(words, vocabulary)
@@ -91,7 +91,7 @@ def _find_concept(words: Sequence[str], vocabulary: Vocabulary | None) -> tuple[
 @functools.cache
 def _phrase(text: str) -> tuple[str, ...]:
     """The words of a name or synonym; there are a few thousand of them."""
-    from course_utils.pipeline import words_of
+    from course_utils.vocabulary import words_of
 
     return tuple(words_of(text))
 

@@ -379,7 +379,7 @@ def _called(value: str) -> str:
 def _bundled_vae() -> VAE:
     from course_utils.hub import DEFAULT_MODEL, find_folder
     from course_utils.models import VAE
-    from course_utils.pipeline import pick_device
+    from course_utils.runtime import pick_device
 
     return _fitting(VAE.from_pretrained(find_folder(DEFAULT_MODEL) / "vae").to(pick_device()))
 

@@ -33,7 +33,8 @@ from course_utils.evaluation.sweep import (
     weights_sha256,
 )
 from course_utils.models.base import WeightsError
-from course_utils.pipeline import Concept, Pipeline
+from course_utils.pipeline import Pipeline
+from course_utils.vocabulary import Concept
 
 TINY = SweepSettings(
     scales=(0, 1, 4), variants=("plain", "interval"), prompts=3, seeds=2, num_steps=4, batch_size=4

@@ -28,7 +28,7 @@ from course_utils.grading.orders_05 import (
     understood,
     words_inputs,
 )
-from course_utils.pipeline import words_of
+from course_utils.vocabulary import words_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FOX = Order("fox", background="blue", no_styles=("flat",))
