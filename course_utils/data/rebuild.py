@@ -206,7 +206,9 @@ def install_packages(folder: Path, packages: Mapping[str, str] = PACKAGES) -> No
     """Install packages, by default the artists' ones, at their versions into `folder` with npm."""
     npm = shutil.which("npm")
     if npm is None:
-        raise SystemExit("rebuild needs npm to fetch its packages: install Node.js, or pass --npm-dir")
+        raise SystemExit(
+            "rebuild needs npm to fetch its packages: install Node.js, or pass --npm-dir"
+        )
     specs = [f"{name}@{version}" for name, version in packages.items()]
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
     subprocess.run([npm, "install", *options, *specs], check=True)

@@ -1,23 +1,25 @@
-"""What a reader knows of words: the things of one vocabulary, styles, colours, and plain English."""
+"""What a reader knows of words: the things of one vocabulary, styles, colours, plain English."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Set
+from collections.abc import Hashable, Iterator, Set
 from dataclasses import dataclass
 from typing import Protocol
 
 import regex
 
 from course_utils.data.captions import BACKGROUND_WORDS, spoken_name
+from course_utils.spelling import plain, without_accents
 
 from .slips import Slips
-from .tables import plain, table, without_accents, word_list
+from .tables import table, word_list
 
 _SIGN = r"\p{Extended_Pictographic}"
-# Emoji, of one sign or of several that U+200D joins; words of any script; stops; what joins two things.
+_WORD = r"[\p{L}\p{M}\p{N}]+"
+# Emoji, of one sign or of several that U+200D joins; words of any script; "&"; stops.
 PIECE = regex.compile(
-    rf"(?P<word>{_SIGN}(?:\u200d{_SIGN})*|[\p{{L}}\p{{M}}\p{{N}}]+(?:'[\p{{L}}\p{{M}}\p{{N}}]+)*|[&+])"
+    rf"(?P<word>{_SIGN}(?:\u200d{_SIGN})*|{_WORD}(?:'{_WORD})*|[&+])"
     r"|(?P<stop>[.,;:!?()\[\]{}|/\n#\u2013\u2014\u3001\u3002]|--)"
 )
 LONGEST = 5  # words of a phrase
@@ -34,7 +36,7 @@ class Named(Protocol):
     def synonyms(self) -> tuple[str, ...]: ...
 
 
-class Words(Protocol):
+class Words(Hashable, Protocol):
     """What a reader needs of a `Vocabulary`: what the model was taught to draw."""
 
     @property
@@ -124,8 +126,8 @@ class Lexicon:
                 self._add(word, Bit("near", word, near[0], near=near))
         self._words = {word for phrase in (*self._bits, *self._weak) for word in phrase.split()}
         meant = [p for p, bit in self._bits.items() if bit.kind in MEANT] + list(self._weak)
-        words = (word for phrase in meant for word in phrase.split())
-        self._slips = Slips(words, word_list("real_words") if real is None else real)
+        likely = (word for phrase in meant for word in phrase.split())
+        self._slips = Slips(likely, word_list("real_words") if real is None else real)
 
     def _add_other_words(self, vocabulary: Words, tables: tuple[str, ...]) -> None:
         """What else names a thing, the surest first; what also is plain English names it weakly."""
@@ -234,7 +236,7 @@ class Lexicon:
     # --- what is near --------------------------------------------------------------------------
 
     def nearest(self, words: list[str], count: int = 3) -> tuple[str, ...]:
-        """The things whose names look most like one of some words, by the letter pairs they share."""
+        """The things whose names look most like one of some words: by shared pairs of letters."""
         scores: dict[str, float] = {}
         for mine in (_pairs(plain(word)) for word in words):
             for name, theirs in self._name_pairs:

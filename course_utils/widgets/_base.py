@@ -43,7 +43,7 @@ import traceback
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import anywidget
 import traitlets
@@ -563,6 +563,43 @@ def default_pipeline() -> Pipeline:
 
 
 MOST_LETTERS = 400  # of a prompt whose words are looked up: the model reads far fewer
+
+
+class Prompted(NamedTuple):
+    """What the model is given for what a person typed.
+
+    Attributes:
+        caption: the prompt that the model is given.
+        said: a sentence or more on how the text was read; often nothing where it was not.
+        odd: whether a person should look at that.
+    """
+
+    caption: str
+    said: str
+    odd: bool
+
+
+def read_prompt(pipeline: Pipeline, typed: str, literal: bool = False) -> Prompted:
+    """Read what a person typed as a caption that the model was taught, or leave it as it stands.
+
+    Args:
+        pipeline: which model draws; where nobody wrote down its words, nothing is read.
+        typed: the text.
+        literal: whether to leave it as it stands.
+
+    Raises:
+        TypeError, ValueError: the text is no text.
+    """
+    from course_utils.pipeline import check_prompt
+    from course_utils.reader import read
+
+    check_prompt(typed)
+    if literal or pipeline.vocabulary is None:
+        notes = prompt_notes(pipeline, typed)
+        return Prompted(typed, notes, bool(notes))
+    reading = read(typed, pipeline.vocabulary)
+    said = reading.describe()
+    return Prompted(reading.caption, f"{said[:1].upper()}{said[1:]}.", reading.thing is None)
 
 
 def prompt_notes(pipeline: Pipeline, prompt: str) -> str:

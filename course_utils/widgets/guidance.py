@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.evaluation.sweep import Sweep
 from course_utils.guidance import check_guidance_scale
-from course_utils.widgets._base import View, prompt_notes
+from course_utils.widgets._base import View, prompt_notes, read_prompt
 from course_utils.widgets._drawings import (
     GRID_CSS,
     MAX_COUNT,
@@ -29,6 +29,7 @@ from course_utils.widgets._parts import (
     bar,
     button,
     chart,
+    check,
     column,
     fold,
     note,
@@ -192,6 +193,7 @@ class GuidanceExplorer(View):
             seed=int(self["seed"]),
             count=int(self["count"]),
             num_steps=int(self["steps"]),
+            literal=bool(self["literal"]),
         )
 
         def work(report: Callable[..., None], cancelled: Callable[[], bool]) -> None:
@@ -347,7 +349,7 @@ def _where(drawing: Drawing, scale: float) -> str:
 
 def _notes(studio: Studio, subject: Recipe, scales: Sequence[float]) -> str:
     """What a person should know before this is drawn; often nothing."""
-    notes = [prompt_notes(studio.pipeline, subject.prompt)]
+    notes = [read_prompt(studio.pipeline, subject.prompt, subject.literal).said]
     if subject.negative:
         notes.append(prompt_notes(studio.pipeline, subject.negative))
         if scales == [1.0]:
@@ -396,6 +398,7 @@ def _nodes(scale: float, prompts: int) -> tuple[Any, ...]:
                 number("seed", "first seed", **seeds),
                 number("count", "pictures", 1, MAX_COUNT, GRID.count),
                 number("steps", "steps", 1, MAX_STEPS, GRID.num_steps),
+                check("literal", "take my words literally"),
                 button("draw", "Draw", primary=True),
                 button("draw_all", f"Draw at {len(GRID_SCALES)} scales"),
             ),
