@@ -20,7 +20,7 @@ _WORD = r"[\p{L}\p{M}\p{N}]+"
 # Emoji, of one sign or of several that U+200D joins; words of any script; "&"; stops.
 PIECE = regex.compile(
     rf"(?P<word>{_SIGN}(?:\u200d{_SIGN})*|{_WORD}(?:'{_WORD})*|[&+])"
-    r"|(?P<stop>[.,;:!?()\[\]{}|/\n#\u2013\u2014\u3001\u3002]|--)"
+    r"|(?P<stop>(?<!\b(?:mrs?|ms|dr|st))\.|[,;:!?()\[\]{}|/\n#\u2013\u2014\u3001\u3002]|--)"
 )
 LONGEST = 5  # words of a phrase
 MEANT = frozenset({"thing", "near", "style", "colour", "backgrounds"})  # worth a slip put right
