@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-RECIPES = ("clip", "judge", "vae", "decoder", "denoiser")
+RECIPES = ("clip", "judge", "vae", "decoder", "denoiser", "scenes-decoder", "scenes")
 OVERRIDES = ("steps", "seconds", "batch_size", "learning_rate", "seed", "mixed_precision")
 
 
@@ -33,6 +33,12 @@ def register(subparsers: Any) -> None:
         "--weights",
         type=Path,
         help="finished weights; default: RUNS/weights, never the shipped ones",
+    )
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="FOLDER",
+        help="scenes: go on from the weights of this pipeline's folder",
     )
     parser.add_argument(
         "--processes", type=int, default=1, help="share each batch (CPU: 1 thread each)"
@@ -81,11 +87,12 @@ def check(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train in this process; the first of several prints the figures."""
-    from course_utils.training.recipes import PRESETS, Paths, train_recipe
+    from course_utils.training.presets import PRESETS, Paths
+    from course_utils.training.recipes import train_recipe
 
     preset = PRESETS[args.preset]
     runs = args.runs or Path("runs") / args.preset
-    paths = Paths.under(runs, args.weights or runs / "weights")
+    paths = Paths.under(runs, args.weights or runs / "weights", args.start_from)
     overrides = {k: getattr(args, k) for k in OVERRIDES if getattr(args, k) is not None}
     for recipe in RECIPES if args.recipe == "all" else (args.recipe,):
         figures = train_recipe(recipe, preset, paths, overrides, progress=not args.quiet)

@@ -120,7 +120,7 @@ def _draw(n: int, generator: torch.Generator, low: float, high: float) -> Tensor
 
 
 def _grid(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """x from left to right and y from top to bottom, both from 0 to 1: (1, 1, 1, W), (1, 1, H, 1)"""
+    """x (1, 1, 1, W) from left to right, y (1, 1, H, 1) from top to bottom, both from 0 to 1."""
     line = (torch.arange(size, device=device) + 0.5) / size
     return line.view(1, 1, 1, -1), line.view(1, 1, -1, 1)
 

@@ -9,7 +9,7 @@ the caller's number (see `Captions`): lesson 08 changes it and watches the best 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -22,7 +22,7 @@ from .captions import (
     with_article,
 )
 from .concepts import Concept
-from .scenes import Scene, Thing, position, size_word, turn_word
+from .scenes import Scene, Thing, size_name, turn_name, zone
 
 NUMBERS = {2: ("two", "2", "a pair of", "a couple of"), 3: ("three", "3")}
 SIZES = {"small": ("small", "little", "tiny"), "large": ("big", "large", "huge", "giant")}
@@ -166,7 +166,7 @@ def things_phrase(
     return _pair(first, second, one, rng)
 
 
-def _pair(first: Thing, second: Thing, one, rng: Random | None) -> str:
+def _pair(first: Thing, second: Thing, one: Callable[[int], str], rng: Random | None) -> str:
     if rng is not None and rng.random() < 0.5:
         first, second = second, first
     if rng is not None and rng.random() < 0.5:
@@ -185,12 +185,12 @@ def _pair(first: Thing, second: Thing, one, rng: Random | None) -> str:
 
 def position_phrase(thing: Thing, rng: Random | None = None) -> str:
     """Where a thing is: "on the left", "at the top right", "in the middle"."""
-    across, down = position(thing)
+    across, down = zone(thing.x, thing.y)
     if rng is not None and rng.random() < 0.25:  # a person may name one of the two
         across, down = rng.choice(((across, "middle"), ("middle", down)))
     if across == down == "middle":
         # Only where nothing was dropped is it true.
-        if position(thing) != ("middle", "middle"):
+        if zone(thing.x, thing.y) != ("middle", "middle"):
             return ""
         return _pick(("in the middle", "in the center", "centered"), rng)
     if down == "middle":
@@ -229,11 +229,11 @@ def describe(scene: Scene, concepts: Sequence[Concept], quality: bool = False) -
     """
     first = scene.things[0]
     alone = len(scene.things) == 1
-    size = size_word(first) if alone else "medium"
+    size = size_name(first.size) if alone else "medium"
     parts = [things_phrase(scene, concepts, None, "" if size == "medium" else SIZES[size][0])]
     if alone:
-        if turn_word(first) in TURNS:
-            parts.append(TURNS[turn_word(first)][0])
+        if turn_name(first) in TURNS:
+            parts.append(TURNS[turn_name(first)][0])
         parts.append(position_phrase(first))
     parts.append(place_phrase(scene.place))
     if scene.light in LIGHTS:
@@ -261,14 +261,14 @@ def say(scene: Scene, concepts: Sequence[Concept], rng: Random) -> str:
     """
     first = scene.things[0]
     alone = len(scene.things) == 1
-    size = size_word(first) if alone else "medium"
+    size = size_name(first.size) if alone else "medium"
     adjectives = rng.choice(SIZES[size]) if size != "medium" and rng.random() < 0.6 else ""
     if rng.random() < 0.12:
         adjectives = f"{rng.choice(fillers())} {adjectives}".strip()
     head = things_phrase(scene, concepts, rng, adjectives)
     parts = []
-    if alone and turn_word(first) in TURNS and rng.random() < 0.75:
-        parts.append(rng.choice(TURNS[turn_word(first)]))
+    if alone and turn_name(first) in TURNS and rng.random() < 0.75:
+        parts.append(rng.choice(TURNS[turn_name(first)]))
     if alone and rng.random() < 0.5:
         parts.append(position_phrase(first, rng))
     if rng.random() < 0.65:
@@ -297,7 +297,7 @@ def say(scene: Scene, concepts: Sequence[Concept], rng: Random) -> str:
 
 
 def say_vaguely(scene: Scene, concepts: Sequence[Concept], rng: Random) -> str:
-    """A caption that is true and says next to nothing: "an animal", "a nice picture", "my house"."""
+    """A caption that is true and says next to nothing: "an animal", "a nice picture"."""
     kind = class_of(concepts[scene.things[0].concept])
     word = rng.choice(fillers())
     return rng.choice(

@@ -288,22 +288,22 @@ def _several(kinds: Sequence[int], rng: Random) -> tuple[Thing, ...]:
     )
 
 
-def position(thing: Thing) -> tuple[str, str]:
-    """Where a thing is: ("left", "middle" or "right") and ("top", "middle" or "bottom").
+def zone(x: float, y: float) -> tuple[str, str]:
+    """Where a point is: ("left", "middle" or "right") and ("top", "middle" or "bottom").
 
     The middle is the middle 28 % of the width or height.
     """
-    across = "left" if thing.x < 0.36 else "right" if thing.x > 0.64 else "middle"
-    down = "top" if thing.y < 0.36 else "bottom" if thing.y > 0.64 else "middle"
+    across = "left" if x < 0.36 else "right" if x > 0.64 else "middle"
+    down = "top" if y < 0.36 else "bottom" if y > 0.64 else "middle"
     return across, down
 
 
-def size_word(thing: Thing) -> str:
-    """ "small", "medium" or "large"."""
-    return "small" if thing.size < SMALL else "large" if thing.size > LARGE else "medium"
+def size_name(size: float) -> str:
+    """ "small", "medium" or "large", for the side of a thing as a share of the picture's."""
+    return "small" if size < SMALL else "large" if size > LARGE else "medium"
 
 
-def turn_word(thing: Thing) -> str:
+def turn_name(thing: Thing) -> str:
     """The nearest of `TURNS`."""
 
     def away(turn: float) -> float:

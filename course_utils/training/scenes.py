@@ -34,6 +34,7 @@ from course_utils.predictions import training_target
 from course_utils.samplers import sample
 from course_utils.schedules import NoiseSchedule
 from course_utils.training.bank import generator_on
+from course_utils.training.loop import pick_precision
 from course_utils.training.vae import DecoderTask, psnr
 
 
@@ -138,7 +139,7 @@ def build_scene_bank(
         with safe_open(cache, framework="pt") as file:
             if (file.metadata() or {}).get("asked") == asked:
                 return SceneBank(*(file.get_tensor(f.name) for f in fields(SceneBank)))
-    device = vae.device
+    device, fast = vae.device, pick_precision() == "bf16"
     vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(seed)
     rng = Random(seed)
@@ -147,7 +148,8 @@ def build_scene_bank(
     for start in tqdm(starts, desc="bank", disable=not progress, mininterval=5):
         scenes, pixels = draw_scenes(world, min(256, size - start), generator)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        latents.append(vae.to_latents(pixels).half().cpu())
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast):
+            latents.append(vae.to_latents(pixels).cpu().half())
         for scene in scenes:
             true += [say(scene, world.concepts, rng) for _ in range(captions)]
             vague += [say_vaguely(scene, world.concepts, rng) for _ in range((captions + 1) // 2)]
@@ -229,6 +231,8 @@ class SceneTask:
         self.batch_size, self.wrong_captions = batch_size, wrong_captions
         self.condition_dropout = condition_dropout
         self.preview = preview
+        self.tokenizer: Tokenizer | None = None  # what the bank was made with
+        self.world: World | None = None
         self.compute = self._compute
 
     def loss(self, model: Any, step: int, generator: torch.Generator) -> dict[str, Tensor]:
