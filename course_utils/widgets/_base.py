@@ -599,7 +599,7 @@ def read_prompt(pipeline: Pipeline, typed: str, literal: bool = False) -> Prompt
         return Prompted(typed, notes, bool(notes))
     reading = read(typed, pipeline.vocabulary)
     said = reading.describe()
-    return Prompted(reading.caption, f"{said[:1].upper()}{said[1:]}.", reading.thing is None)
+    return Prompted(reading.caption, f"{said[:1].upper()}{said[1:]}.", bool(reading.unsure))
 
 
 def prompt_notes(pipeline: Pipeline, prompt: str) -> str:

@@ -197,8 +197,8 @@ class GuidanceExplorer(View):
         )
 
         def work(report: Callable[..., None], cancelled: Callable[[], bool]) -> None:
-            notes = _notes(self._studio, subject, scales)
-            self.say(notes, "warning" if notes else "note")
+            said, odd = _notes(self._studio, subject, scales)
+            self.say(said, "warning" if odd else "note")
             for i, scale in enumerate(scales):
                 try:
                     self._studio.draw(
@@ -347,14 +347,16 @@ def _where(drawing: Drawing, scale: float) -> str:
     return f"{here}; {made}, {recipe.num_steps} steps"
 
 
-def _notes(studio: Studio, subject: Recipe, scales: Sequence[float]) -> str:
-    """What a person should know before this is drawn; often nothing."""
-    notes = [read_prompt(studio.pipeline, subject.prompt, subject.literal).said]
+def _notes(studio: Studio, subject: Recipe, scales: Sequence[float]) -> tuple[str, bool]:
+    """What a person should know before this is drawn, and whether to look at it."""
+    prompt = read_prompt(studio.pipeline, subject.prompt, subject.literal)
+    notes = []
     if subject.negative:
         notes.append(prompt_notes(studio.pipeline, subject.negative))
         if scales == [1.0]:
             notes.append("At w = 1 guidance is off, and the negative prompt has no effect.")
-    return " ".join(note for note in notes if note)
+    odd = prompt.odd or any(notes)
+    return " ".join(note for note in (prompt.said, *notes) if note), odd
 
 
 def _nodes(scale: float, prompts: int) -> tuple[Any, ...]:

@@ -104,7 +104,10 @@ def test_the_sets_are_large_varied_and_apart() -> None:
         ("strawberry ice cream", "a soft ice cream"),
         ("a big blue fluffy heart", "a blue heart"),
         ("a red cat on a red background", "a cat face on a red background"),
-        ("3d icon of a green apple, teal backdrop", "a green apple, 3d style, on a teal background"),
+        (
+            "3d icon of a green apple, teal backdrop",
+            "a green apple, 3d style, on a teal background",
+        ),
         ("flat style, red background", "flat style, on a red background"),
     ],
 )
@@ -212,11 +215,19 @@ def test_nothing_to_draw_is_said(prompt: str, words: str, vocabulary: Vocabulary
         ("a cat on a starry background", "cat face", "backgrounds are plain colours"),
         ("a cat on a red background, on a blue background", "cat face", "of two backgrounds"),
         ("a 3d flat cat", "cat face", "of two styles it takes 3d"),
-        ("watercolor painting of a rose", "rose", 'the style "watercolor painting of" is not known'),
+        (
+            "watercolor painting of a rose",
+            "rose",
+            'the style "watercolor painting of" is not known',
+        ),
         ("a fire zapper", "fire", '"fire zapper" is not known, only "fire"'),
         ("a robot saying hello", "robot", "letters cannot be drawn"),
         ("a cat without a hat", "cat face", "left out: without, hat"),
-        (", ".join(concept.name for concept in load_concepts("core")[:50]), "cat face", "one thing"),
+        (
+            ", ".join(concept.name for concept in load_concepts("core")[:50]),
+            "cat face",
+            "one thing",
+        ),
     ],
 )
 def test_what_cannot_be_had_is_said(

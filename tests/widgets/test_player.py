@@ -161,10 +161,10 @@ def test_a_second_click_cancels(pipeline: Pipeline, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
-        ("", "is empty"),
-        ("word " * 2000, "10,000 letters"),
-        ("a blorp", '"blorp"'),
-        ("🐱 قطة", "knows no word"),
+        ("", "text is empty"),
+        ("word " * 2000, "only its first 1,000 signs are read"),
+        ("a blorp", "left out: blorp"),
+        ("🐱 قطة", "left out: قطة"),
     ],
 )
 def test_odd_prompts_are_drawn_with_a_note(pipeline: Pipeline, prompt: str, words: str) -> None:
