@@ -62,8 +62,8 @@ def read(text: str, vocabulary: Words | None) -> Reading:
     """Read what a person typed as a caption that the model was taught.
 
     The longest names that are known are looked up; the last noun of the first noun phrase decides
-    ("red sports car" is a car). Nothing is learned: the tables in `words/` are all there is. For the
-    same reason DALL-E 3 has a language model rewrite prompts (Betker et al. 2023, "Improving image
+    ("red sports car" is a car). Nothing is learned: the tables in `words/` are all there is. For
+    the same reason DALL-E 3 has a language model rewrite prompts (Betker et al. 2023, "Improving image
     generation with better captions").
 
     Args:

@@ -42,7 +42,7 @@ WORDNET_HEAD = """\
 REAL_HEAD = """\
 # Common English words that would be taken for a slip of a known word, as
 # `python -m course_utils.reader.rebuild` wrote them, without their forms in -s, -ed, -ing and so
-# on. From SCOWL, Copyright 2000-2011 by Kevin Atkinson."""
+# on. From SCOWL, Copyright 2000-2016 by Kevin Atkinson."""
 # WordNet's lexicographer files in which a thing of a Unicode group is looked up: 5 animals,
 # 6 artefacts, 8 body, 13 food, 17 natural objects, 18 people, 19 phenomena, 20 plants, and more.
 FILES = {

@@ -158,8 +158,8 @@ class PromptLab(View):
         a, b: the two prompts; by default "draw a cat" against a detailed one, drawn already.
         negative_a, negative_b: what each should not show.
         seed, count, num_steps: first seed, pictures each, steps of the sampler.
-        literal: whether the model is given the prompts as they stand, without reading them first; by
-            default the ready-made examples, which show what that does, and no others.
+        literal: whether the model is given the prompts as they stand, without reading them first;
+            by default only where the view opens with its own example, which shows what that does.
         pipeline, judge: who draws and who looks; by default the course's own.
 
     Raises:

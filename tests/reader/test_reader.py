@@ -1,4 +1,4 @@
-"""The reader: the right thing for prompts as people write them, and one clear sentence for the rest."""
+"""The reader: the right thing for prompts as people write them, a clear sentence for the rest."""
 
 from __future__ import annotations
 
