@@ -10,6 +10,7 @@ from typing import Protocol
 import regex
 
 from course_utils.data.captions import BACKGROUND_WORDS, spoken_name
+from course_utils.data.concepts import Concept, load_concepts, subsets
 from course_utils.spelling import plain, without_accents
 
 from .slips import Slips
@@ -23,6 +24,7 @@ PIECE = regex.compile(
     r"|(?P<stop>(?<!\b(?:mrs?|ms|dr|st))\.|[,;:!?()\[\]{}|/\n#\u2013\u2014\u3001\u3002]|--)"
 )
 LONGEST = 5  # words of a phrase
+KINDS = frozenset({"animal", "bird", "bug", "fish", "flower", "fruit", "tree", "vegetable"})
 MEANT = frozenset({"thing", "near", "style", "colour", "backgrounds"})  # worth a slip put right
 
 
@@ -101,7 +103,9 @@ class Lexicon:
         self.names = [concept.name for concept in vocabulary.concepts]
         self._bits: dict[str, Bit] = {}
         self._weak: dict[str, str] = {}
-        self._emoji = _emoji_names(vocabulary.subset)
+        every = _data(vocabulary.subset)
+        self._emoji = {plain(concept.char): spoken_name(concept.name) for concept in every}
+        self._subgroups = {concept.name: concept.subgroup for concept in every}
         self._plurals = {plural: words[0] for plural, words in table("plurals")}
         for concept in vocabulary.concepts:
             for name in (spoken_name(concept.name), concept.name):
@@ -217,8 +221,9 @@ class Lexicon:
             head = " ".join(token.word for token in run[: length - 1])
             typed = " ".join(dict.fromkeys(token.typed for token in run[:length]))
             forms = [f"{head} {form}".lstrip() for form in self._forms(run[length - 1].word)]
-            if length == 2:  # "father christmas" the other way round
-                forms.append(f"{run[1].word} {run[0].word}")
+            if length == 2 and min(len(token.word) for token in run[:2]) > 2:
+                # "pop corn", and "father christmas" the other way round
+                forms += [run[0].word + run[1].word, f"{run[1].word} {run[0].word}"]
             for phrase in forms:
                 bit, weak = self._bits.get(phrase), self._weak.get(phrase, "")
                 if bit is not None:
@@ -232,6 +237,12 @@ class Lexicon:
         """The thing that a phrase names, or None."""
         bit = self._bits.get(" ".join(_keys(phrase)))
         return bit.value if bit is not None and bit.kind == "thing" else None
+
+    def is_kind_of(self, bit: Bit, kind: Bit) -> bool:
+        """Whether one thing only says more of another: "rose" in "rose flower"."""
+        if not KINDS.isdisjoint(self._forms(kind.typed)) and bit.value != kind.value:
+            return self._subgroups.get(bit.value, "") == self._subgroups.get(kind.value)
+        return False
 
     # --- what is near --------------------------------------------------------------------------
 
@@ -272,11 +283,6 @@ def _pairs(word: str) -> frozenset[str]:
     return frozenset(word[i : i + 2] for i in range(len(word) - 1)) | {f"^{word[:1]}"}
 
 
-@functools.lru_cache(maxsize=8)
-def _emoji_names(subset: str) -> dict[str, str]:
-    """Every emoji of the data and its name, as captions say it; none for another model's words."""
-    from course_utils.data.concepts import load_concepts, subsets
-
-    if subset not in subsets():
-        return {}
-    return {plain(concept.char): spoken_name(concept.name) for concept in load_concepts()}
+def _data(subset: str) -> tuple[Concept, ...]:
+    """Every concept of the data, if a vocabulary is a subset of it; none for another model's."""
+    return load_concepts() if subset in subsets() else ()

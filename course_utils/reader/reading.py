@@ -15,9 +15,12 @@ from .lexicon import Bit, Lexicon, Words, lexicon
 from .scene import NOUNS, Phrase, Scene
 
 LONGEST = 1000  # signs of a text that are read
+MOST_WORDS = 8  # unknown words for which a thing that looks like them is looked for
 ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+|(?<!\w)@\w+", re.IGNORECASE)
 NAME = regex.compile(r"\b\p{Lu}\p{Ll}+(?: \p{Lu}\p{Ll}+)+")  # "Ada Lovelace" is no slip of spelling
-SILENT = frozenset({"silent", "stop", "breaks", "joins", "of", "units", "backgrounds", "wants"})
+SILENT = frozenset(
+    {"silent", "stop", "breaks", "joins", "of", "units", "backgrounds", "wants", "resets"}
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ def read(text: str, vocabulary: Words | None) -> Reading:
 
     The longest names that are known are looked up; the last noun of the first noun phrase decides
     ("red sports car" is a car). Nothing is learned: the tables in `words/` are all there is. For
-    the same reason DALL-E 3 has a language model rewrite prompts (Betker et al. 2023, "Improving image
-    generation with better captions").
+    the same reason DALL-E 3 has a language model rewrite prompts (Betker et al. 2023, "Improving
+    image generation with better captions").
 
     Args:
         text: anything; what is beyond 1,000 signs is left out.
@@ -124,7 +127,7 @@ def _choose(scene: Scene, known: Lexicon) -> _Found:
                 if found is not None:
                     return found
     words = [bit.typed for bit in scene.bits if bit.kind in ("word", "near")]
-    return _Found(near=known.nearest(words))
+    return _Found(near=known.nearest(words[:MOST_WORDS]))
 
 
 def _strong(phrase: Phrase, known: Lexicon) -> _Found | None:
@@ -133,6 +136,8 @@ def _strong(phrase: Phrase, known: Lexicon) -> _Found | None:
     if not things:
         return None
     head = phrase.bits[things[-1]]
+    if len(things) > 1 and known.is_kind_of(phrase.bits[things[-2]], head):
+        head = phrase.bits[things[-2]]
     for bit in phrase.bits:
         if bit.kind == "colour":
             coloured = known.named(f"{bit.value or bit.typed} {head.typed}")
@@ -180,8 +185,14 @@ def _reading(
     background = ground_bit.value if ground_bit else None
     if scene.writes:
         notes.append("letters cannot be drawn")
-    things = [bit.kind == "thing" for p in scene.phrases if p.role == "main" for bit in p.bits]
-    if found.thing and sum(things) > 1 and len(scene.phrases) > 1:
+    others = {
+        bit.value
+        for phrase in scene.phrases
+        if phrase.role == "main" and not any(bit in found.bits for bit in phrase.bits)
+        for bit in phrase.bits
+        if bit.kind == "thing"
+    }
+    if found.thing and others - {found.thing}:
         notes.append("a picture shows one thing")
     parts: list[tuple[tuple[Bit, ...], str]] = []  # the typed bits, and what is said for them
     if found.thing:

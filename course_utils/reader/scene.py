@@ -75,10 +75,9 @@ class Scene:
             elif (
                 bit.kind == "colour"
                 and after not in (*NOUNS, "describing", "colour", "numbers", "units")
-                and (not before or before[-1].kind in ("stop", "breaks", "style"))
-                and any(b.kind == "thing" for b in bits)
-            ):
-                # "on blue", or a colour alone between two commas
+                and before
+                and before[-1].kind == "breaks"
+            ):  # "on blue"
                 self.backgrounds.append(bit)
                 _drop_lead(kept)
             else:
@@ -116,7 +115,7 @@ class Scene:
                 for phrase in phrases:
                     phrase.role = "asks"
                 phrases.append(Phrase("main"))
-            elif bit.kind in ("stop", "asking"):
+            elif bit.kind in ("stop", "asking", "resets"):
                 phrases.append(Phrase("main"))
             elif bit.kind in ("joins", "of", "units"):
                 phrases.append(Phrase(role))
