@@ -174,6 +174,21 @@ def test_odd_prompts_are_drawn_with_a_note(pipeline: Pipeline, prompt: str, word
     view.close()
 
 
+def test_a_prompt_is_read_first_unless_it_is_taken_literally(pipeline: Pipeline) -> None:
+    typed = "2 kittens pls, 3d render"
+    view = DenoisingPlayer(typed, num_steps=1, pipeline=pipeline)
+    view.wait(60)
+    assert view.recording.prompt == "a cat face, 3d style"
+    assert view.status["text"].startswith("Read as: a cat face, 3d style; ")
+    assert view["prompt"] == typed and view.status["kind"] == "note"
+    view._moved("literal", True)
+    assert '"kittens"' in view.status["text"] and "Read as" not in view.status["text"]
+    view._moved("draw", 1)
+    view.wait(60)
+    assert view.recording.prompt == typed
+    view.close()
+
+
 def test_what_cannot_be_drawn_is_a_sentence(pipeline: Pipeline) -> None:
     broken = tiny_pipeline()
     torch.nn.init.constant_(next(broken.unet.parameters()), float("nan"))
