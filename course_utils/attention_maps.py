@@ -263,12 +263,11 @@ def draw_with_maps(
         The pictures, and the maps of the rows that saw the prompt.
 
     Raises:
-        TypeError, ValueError: as for `Pipeline.draw`; also if the sampler draws fresh noise
-            ("ddpm"), or at guidance scale 0, where no row sees the prompt.
+        TypeError, ValueError: as for `Pipeline.draw`; also at guidance scale 0, where no row sees
+            the prompt.
     """
-    if guidance_scale == 0 or sampler == "ddpm":
-        what = f"guidance_scale {guidance_scale}" if guidance_scale == 0 else f"sampler {sampler!r}"
-        raise ValueError(f"maps are not kept for {what}; expected another")
+    if guidance_scale == 0:
+        raise ValueError("maps are not kept for guidance_scale 0; expected one above it")
     timesteps: list[int] = []  # what the U-Net is asked for: a step's t belongs to the next one
     settings: dict[str, Any] = {
         "num_steps": num_steps,

@@ -13,19 +13,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-COMMANDS = (
-    "draw",
-    "doctor",
-    "evaluate",
-    "train",
-    "progress",
-    "next",
-    "reset",
-    "verify",
-    "demo",
-    "grade",
-    "release",
-)
+# Name and, for `course --help`, what it does; the rest is in `course_utils.commands`.
+COMMANDS = {
+    "draw": "draw a picture from a prompt",
+    "doctor": "say what the course runs on, how fast it is, and what is wrong",
+    "evaluate": "measure how well a model draws what it is asked for",
+    "train": "train the models, or go on training them",
+    "progress": "what you have done, what is open, what is next",
+    "next": "what to do next; --open opens it",
+    "reset": "a fresh copy of a lesson or a challenge; yours is kept beside it",
+    "verify": "verify your answer to a challenge",
+    "demo": "the interactive views as one page, for a projector",
+    "grade": "grade the challenges of a class",
+    "release": "for authors: write notebooks/ from solutions/",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,21 +58,24 @@ def version() -> str:
         return "(not installed, run from its sources)"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser, with every subcommand that is there."""
+def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:
+    """The parser of `course`.
+
+    Args:
+        wanted: the command whose own arguments it knows, and whose module it imports; of the others
+            it knows the names.
+    """
     parser = Parser(
         prog="course",
         description="Sculpting Noise: a course on diffusion models that you run.",
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name in COMMANDS:
-        module = f"course_utils.commands.{name}"
-        try:
-            importlib.import_module(module).register(subparsers)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
+    for name, does in COMMANDS.items():
+        if name == wanted:
+            importlib.import_module(f"course_utils.commands.{name}").register(subparsers)
+        else:
+            subparsers.add_parser(name, help=does)
     return parser
 
 
@@ -86,8 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     name = "course"
     try:
-        parser = build_parser()
-        args = parser.parse_args(argv)
+        arguments = sys.argv[1:] if argv is None else list(argv)
+        parser = build_parser(arguments[0] if arguments else None)
+        args = parser.parse_args(arguments)
         if args.command is None:
             parser.print_help()
             return 0

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 Denoiser = Callable[[Tensor, Tensor, Any], Tensor]
-EVERYWHERE = (0, 1000)  # the interval of all timesteps
 MAX_SCALE = 100.0  # far beyond any useful value (5 to 10): a larger one is a slip of the keyboard
 
 
@@ -109,7 +108,7 @@ class GuidedDenoiser:
         rescale: phi of `rescale_guided`, from 0 (off) to 1. Not applied at scale 0 or 1.
         interval: guide only at timesteps `low <= t < high`; elsewhere follow the prompt plainly
             (Kynkäänniemi et al. 2024, "Applying Guidance in a Limited Interval Improves Sample and
-            Distribution Quality", with timesteps in place of noise levels). Default: everywhere.
+            Distribution Quality", with timesteps in place of noise levels). None: everywhere.
 
     Raises:
         TypeError: `scale` is not a number.
@@ -119,15 +118,18 @@ class GuidedDenoiser:
     denoiser: Denoiser
     scale: float
     rescale: float = 0.0
-    interval: tuple[float, float] = EVERYWHERE
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         check_guidance_scale(self.scale)
         if not 0 <= self.rescale <= 1:  # NaN fails too
             raise ValueError(f"rescale is {self.rescale!r}; expected a number from 0 to 1")
+        if self.interval is None:
+            return
         if len(self.interval) != 2 or not 0 <= self.interval[0] <= self.interval[1]:
             raise ValueError(
-                f"interval is {self.interval!r}; expected timesteps (low, high), 0 <= low <= high"
+                f"interval is {self.interval!r}; expected None, or timesteps (low, high) with "
+                "0 <= low <= high"
             )
 
     def __call__(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
@@ -151,11 +153,13 @@ class GuidedDenoiser:
             raise ValueError(
                 f"cond.text_states has batch size {len(cond.text_states)}; expected {len(x_t)}"
             )
-        low, high = self.interval
-        inside = (t >= low) & (t < high)  # (B,)
         # Looking at t would make an accelerator wait at every step, so not for the default.
-        everywhere = self.interval == EVERYWHERE or bool(inside.all())
-        if self.scale == 1 or not (everywhere or bool(inside.any())):
+        everywhere = somewhere = True
+        if self.interval is not None:
+            low, high = self.interval
+            inside = (t >= low) & (t < high)  # (B,)
+            everywhere, somewhere = bool(inside.all()), bool(inside.any())
+        if self.scale == 1 or not somewhere:
             return self.denoiser(x_t, t, cond.text_states)
         if cond.negative_states is None:
             raise ValueError(
@@ -181,7 +185,7 @@ def guide(
     denoiser: Denoiser,
     scale: float,
     rescale: float = 0.0,
-    interval: tuple[float, float] = EVERYWHERE,
+    interval: tuple[float, float] | None = None,
 ) -> GuidedDenoiser:
     """Wrap a denoiser in classifier-free guidance; arguments and errors as for `GuidedDenoiser`."""
     return GuidedDenoiser(denoiser, scale, rescale, interval)

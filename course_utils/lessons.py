@@ -10,6 +10,10 @@ import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
+from course_utils.authoring import learner_version, read, shown, to_bytes
+from course_utils.files import write_atomically
+from course_utils.grading.names import NAMES
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -107,8 +111,6 @@ def challenge_notebook(name: str) -> tuple[Path, Path] | None:
     Args:
         name: "03_teach_it_to_read", "teach_it_to_read", or a path that ends so.
     """
-    from course_utils.grading.names import NAMES
-
     wanted = Path(name).stem
     for number, title in NAMES.items():
         if wanted in (title, f"{number}_{title}"):
@@ -131,9 +133,6 @@ def reset_notebook(solution: Path, target: Path) -> Path | None:
         ValueError: there is no solution to make it from.
         OSError: no space, no permission; the old notebook is still in its place.
     """
-    from course_utils.authoring import learner_version, read, shown, to_bytes
-    from course_utils.files import write_atomically
-
     if not solution.exists():
         raise ValueError(
             f"{target.stem} can't be reset: {shown(solution)} is missing. "

@@ -48,7 +48,6 @@ DEFAULT_SEED = 7
 
 MAX_SEED = 2**32 - 1  # a CPU generator looks at 32 bits of its seed
 POSITIONS_AT_ONCE = 4096  # latent positions of one batch: 64 pictures of 64x64, or one of 512x512
-STOCHASTIC = frozenset({"ddpm"})  # samplers that add fresh noise on the way
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,17 +153,9 @@ class Pipeline:
 
         generators = [torch.Generator().manual_seed(row.seed) for row in rows]
         x_T = self.noise(generators)  # (N, 4, h, w)
-        walk = SAMPLERS[sampler]
-        if sampler not in STOCHASTIC:
-            return walk(denoiser, x_T, self.schedule, cond, num_steps)
-        # Fresh noise on the way comes from each picture's own generator: N loops in step.
-        loops = []
-        for i, generator in enumerate(generators):
-            one = Conditioning(text_states[i : i + 1], negative_states[i : i + 1])
-            loops.append(
-                walk(denoiser, x_T[i : i + 1], self.schedule, one, num_steps, generator=generator)
-            )
-        return map(_side_by_side, zip(*loops, strict=True))
+        return SAMPLERS[sampler](
+            denoiser, x_T, self.schedule, cond, num_steps, generator=generators
+        )
 
     def draw(
         self,
@@ -405,12 +396,3 @@ def check_settings(
         near = difflib.get_close_matches(str(sampler).lower(), SAMPLERS, n=2, cutoff=0.4)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}{hint}")
-
-
-def _side_by_side(steps: Sequence[Step]) -> Step:
-    """One step of each picture's own loop, as one step of all."""
-    first = steps[0]
-    x0 = [step.x0 for step in steps if step.x0 is not None]
-    return dataclasses.replace(
-        first, x=torch.cat([step.x for step in steps]), x0=torch.cat(x0) if x0 else None
-    )

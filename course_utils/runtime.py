@@ -11,13 +11,13 @@ At the end of the notebook `runtime.report()` says how long its cells took.
 from __future__ import annotations
 
 import html
-import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+
+from course_utils.machine import cpu_model, usable_cores
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Runtime:
             minutes=minutes,
             seconds=seconds,
             device=device,
-            device_name=torch.cuda.get_device_name() if device == "cuda" else _processor(),
+            device_name=torch.cuda.get_device_name() if device == "cuda" else cpu_model(),
             threads=torch.get_num_threads(),
-            cores=available_cores(),
+            cores=max(1, int(usable_cores())),
             torch_version=torch.__version__,
             clock=clock,
             started=clock(),
@@ -128,22 +128,3 @@ def pick_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def available_cores() -> int:
-    """The CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux: fewer than the machine has, in a container
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _processor() -> str:
-    """What the machine calls its processor; the kind where it has no name."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine() or "unknown"

@@ -15,16 +15,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from course_utils.files import write_atomically
 from course_utils.predictions import PredictionType, check_prediction_type, expand_to
+from course_utils.scheduler_config import (
+    CLASS_DEFAULTS,
+    OPTIONS,
+    SCHEDULER_CLASSES,
+    BetaSchedule,
+    Spacing,
+    check_config,
+)
 
-Spacing = Literal["leading", "trailing"]
-BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
 CONFIG_NAME = "scheduler_config.json"
 
 
@@ -318,10 +324,10 @@ class NoiseSchedule:
         Raises:
             ValueError: a key that is unknown, or a value that this course does not implement.
         """
-        config = {**_CLASS_DEFAULTS.get(config.get("_class_name", ""), {}), **config}
-        _check_config(config)
+        config = {**CLASS_DEFAULTS.get(config.get("_class_name", ""), {}), **config}
+        check_config(config)
         T = config.get("num_train_timesteps", 1000)
-        options = {name: config[name] for name in _OPTIONS if name in config}
+        options = {name: config[name] for name in OPTIONS if name in config}
         if config.get("trained_betas") is not None:
             schedule = cls.from_betas(config["trained_betas"], **options)
             check_int("num_train_timesteps", T, len(schedule.betas), len(schedule.betas))
@@ -379,77 +385,3 @@ def trailing_timesteps(num_steps: int, num_train_timesteps: int) -> Tensor:
     T = num_train_timesteps
     stride = T - (T - T / num_steps)  # numpy's arange rounds its stride this way; so do we
     return torch.tensor([round(T - i * stride) - 1 for i in range(num_steps)], dtype=torch.int64)
-
-
-# diffusers' schedulers whose configuration describes a schedule of the kind above.
-SCHEDULER_CLASSES = (
-    "DDIMScheduler",
-    "DDPMScheduler",
-    "DPMSolverMultistepScheduler",
-    "EulerDiscreteScheduler",
-    "PNDMScheduler",  # what Stable Diffusion 1.x folders name
-)
-# Where the defaults of these classes differ from those of `NoiseSchedule`.
-_CLASS_DEFAULTS: dict[str, dict[str, object]] = {
-    "DDIMScheduler": {"clip_sample": True},
-    "DDPMScheduler": {"clip_sample": True},
-    "DPMSolverMultistepScheduler": {"timestep_spacing": "linspace"},
-    "EulerDiscreteScheduler": {"timestep_spacing": "linspace"},
-    "PNDMScheduler": {"set_alpha_to_one": False},
-}
-_OPTIONS = ("prediction_type", "timestep_spacing", "steps_offset", "set_alpha_to_one")
-# Keys that must hold one of these values: we implement nothing else.
-_ONLY: dict[str, tuple[object, ...]] = {
-    "_class_name": SCHEDULER_CLASSES,
-    "beta_schedule": get_args(BetaSchedule),
-    "prediction_type": get_args(PredictionType),
-    "timestep_spacing": get_args(Spacing),
-    "rescale_betas_zero_snr": (True, False),
-    "set_alpha_to_one": (True, False),
-    "clip_sample": (False,),
-    "thresholding": (False,),
-    "variance_type": ("fixed_small", None),
-    "algorithm_type": ("dpmsolver++",),
-    "solver_order": (2,),
-    "solver_type": ("midpoint",),
-    "final_sigmas_type": ("zero",),
-    "lambda_min_clipped": (-math.inf, "-Infinity"),
-    "interpolation_type": ("linear",),
-    "timestep_type": ("discrete",),
-    "use_karras_sigmas": (False, None),
-    "use_exponential_sigmas": (False, None),
-    "use_beta_sigmas": (False, None),
-    "use_lu_lambdas": (False, None),
-    "use_flow_sigmas": (False, None),
-    "use_dynamic_shifting": (False, None),
-}
-# Keys that hold numbers, or that change nothing given the values above.
-_FREE = frozenset(
-    {
-        "num_train_timesteps",
-        "beta_start",
-        "beta_end",
-        "trained_betas",
-        "steps_offset",
-        "clip_sample_range",
-        "dynamic_thresholding_ratio",
-        "sample_max_value",
-        "skip_prk_steps",
-        "lower_order_final",
-        "euler_at_final",
-        "flow_shift",
-        "time_shift_type",
-        "sigma_min",
-        "sigma_max",
-    }
-)
-
-
-def _check_config(config: Mapping[str, Any]) -> None:
-    for key, value in config.items():
-        if key in _ONLY:
-            if value not in _ONLY[key]:
-                expected = ", ".join(repr(v) for v in _ONLY[key])
-                raise ValueError(f"{key} is {value!r}; expected one of: {expected}")
-        elif key not in _FREE and not key.startswith("_"):
-            raise ValueError(f"unknown scheduler setting {key} = {value!r}")

@@ -102,7 +102,7 @@ def test_errors_are_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     real = importlib.import_module
-    monkeypatch.setattr(cli, "COMMANDS", ("fail",))
+    monkeypatch.setattr(cli, "COMMANDS", {"fail": "fails"})
     monkeypatch.setattr(
         importlib,
         "import_module",
@@ -119,6 +119,24 @@ def test_errors_are_one_sentence(
         cli.main(["fail"])
 
 
-def test_a_command_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "COMMANDS", ("draw", "not_written_yet"))
-    assert "draw" in cli.build_parser().format_help()
+def test_the_table_names_every_command_and_each_knows_its_arguments(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = ROOT / "course_utils" / "commands"
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert modules == set(cli.COMMANDS)
+    listing = " ".join(cli.build_parser().format_help().split())
+    for name, does in cli.COMMANDS.items():
+        assert f"{name} {does}" in listing
+        assert cli.main([name, "--help"]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith(f"usage: course {name} [-h]") and len(out.splitlines()) > 6, out
+
+
+def test_help_imports_no_command_and_a_command_only_itself() -> None:
+    code = (
+        "import sys; from course_utils.cli import main; main(sys.argv[1:]); "
+        "print(*(m.split('.')[-1] for m in sys.modules if m.startswith('course_utils.commands.')))"
+    )
+    assert run_python("-c", code, "--help").stdout.splitlines()[-1] == ""
+    assert run_python("-c", code, "draw", "--help").stdout.splitlines()[-1] == "draw"

@@ -57,7 +57,7 @@ def test_missing_and_damaged_weights(
         "stand_in_unet",
         lambda device: (_tiny_unet(tiny_folder), torch.zeros(1, 16, 16)),
     )
-    report = doctor.Report()
+    report = doctor.Findings()
     doctor.measure(report)
     assert [problem.what.split(" from ")[0] for problem in report.problems] == [
         "The weights emoji-64 are missing"
@@ -67,7 +67,7 @@ def test_missing_and_damaged_weights(
 
     shutil.copytree(tiny_folder, tmp_path / "emoji-64")
     (tmp_path / "emoji-64/unet/diffusion_pytorch_model.safetensors").write_bytes(b"half")
-    report = doctor.Report()
+    report = doctor.Findings()
     doctor.measure(report)
     assert "damaged or cut short" in report.problems[0].what
 
@@ -172,7 +172,7 @@ def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_problems_make_the_status_1(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    report = doctor.Report(problems=[doctor.Problem("It is broken.", "Mend it.")])
+    report = doctor.Findings(problems=[doctor.Problem("It is broken.", "Mend it.")])
     monkeypatch.setattr(doctor, "examine", lambda: report)
     assert main(["doctor"]) == 1
     assert capsys.readouterr().out == "Problem 1: It is broken.\n  Remedy: Mend it.\n"

@@ -136,6 +136,18 @@ def test_a_sampler_asks_twice_the_batch_only_inside_the_interval() -> None:
     assert spy.batches == [B] * 3 + [2 * B] * 4 + [B] * 3
 
 
+def test_no_interval_means_everywhere_on_a_schedule_of_any_length() -> None:
+    """At T = 4000 an interval that ends at 1000 would leave three quarters of the walk unguided."""
+    x_T, _, cond = inputs()
+    spy = Spy()
+    schedule = NoiseSchedule.linear(1e-5, 5e-3, 4000, timestep_spacing="trailing")
+    sample(guide(spy, 4.0), x_T, schedule, cond, "ddim", 10)
+    assert spy.batches == [2 * B] * 10
+    spy.batches.clear()
+    sample(guide(spy, 4.0, interval=(0, 1000)), x_T, schedule, cond, "ddim", 10)
+    assert spy.batches == [B] * 8 + [2 * B] * 2  # timesteps 799 and 399 lie inside
+
+
 # ---------------------------------------------------------------------- bad input
 
 
@@ -160,7 +172,7 @@ def test_other_bad_input() -> None:
         with pytest.raises(ValueError, match=f"rescale is {rescale}; expected"):
             guide(Spy(), 5.0, rescale)
     for interval in ((500, 100), (-1, 5), (math.nan, 1), (1, 2, 3)):
-        with pytest.raises(ValueError, match=r"interval is .*; expected timesteps"):
+        with pytest.raises(ValueError, match=r"interval is .*; expected None, or timesteps"):
             guide(Spy(), 5.0, interval=interval)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"negative_states has shape \(3, 4, 6\); expected"):
         Conditioning(cond.text_states, cond.text_states[:, :4])

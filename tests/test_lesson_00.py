@@ -66,7 +66,7 @@ def run_lesson(
     import torch
 
     from course_utils.pipeline import Pipeline
-    from course_utils.widgets import _base
+    from course_utils.widgets import _base, _course_model
 
     pipeline = tiny_pipeline(timestep_spacing="trailing")
     views: list[_base.View] = []
@@ -76,7 +76,7 @@ def run_lesson(
         shown = {}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Pipeline, "load", lambda *args, **kwargs: pipeline)
-            patch.setattr(_base, "_load_pipeline", lambda name: pipeline)
+            patch.setattr(_course_model, "_load_pipeline", lambda: pipeline)
             patch.chdir(SOLUTION.parent)
             if quick:
                 patch.setattr(pipeline, "draw", partial(pipeline.draw, num_steps=2))
@@ -148,7 +148,7 @@ def test_the_views_leave_a_picture_and_words_where_there_is_no_kernel(whole) -> 
 
 def test_the_views_draw_with_the_tiny_model_and_leave_the_course_s_own_to_others(whole) -> None:
     from course_utils.hub import DEFAULT_MODEL
-    from course_utils.widgets._base import default_pipeline
+    from course_utils.widgets._course_model import default_pipeline
 
     names, shown = whole
     assert all(shown[name]._pipeline is names["pipeline"] for name in ("panel", "map"))

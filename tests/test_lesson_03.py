@@ -23,7 +23,7 @@ from course_utils.models.unet import UNetConfig
 from course_utils.plots.unet import picture_rows, run_dots, trace, unet_drawing
 from course_utils.schedules import NoiseSchedule
 from course_utils.training import lesson_03 as longer_runs
-from course_utils.training.loop import EMA
+from course_utils.training.ema import EMA
 
 ROOT = Path(__file__).resolve().parent.parent
 SOLUTION = ROOT / "solutions" / "03_unet.ipynb"

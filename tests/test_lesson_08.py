@@ -27,7 +27,7 @@ from course_utils.checks.lesson_08 import (
     toy_denoiser,
 )
 from course_utils.evaluation import Estimate
-from course_utils.evaluation.sweep import VARIANTS, Point, Sweep, SweepSettings
+from course_utils.evaluation.sweep_results import VARIANTS, Point, Sweep, SweepSettings
 from course_utils.guidance import Conditioning
 from course_utils.plots.guidance import arrows, pareto, plane, sweep_panels
 
@@ -97,7 +97,7 @@ def test_drop_conditions_draws_as_training_does() -> None:
 
 def test_a_still_empty_sweet_spot_is_open_and_not_wrong() -> None:
     from course_utils.checks import examine
-    from course_utils.evaluation.sweep import SweetSpot
+    from course_utils.checks.claims_08 import SweetSpot
 
     exercise = find_exercise("08.sweet_spot")
     for empty in (None, SweetSpot(None, 0.8, 0.7)):

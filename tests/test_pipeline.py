@@ -207,6 +207,14 @@ def test_a_picture_does_not_depend_on_its_company(
     assert_close(batched.latents, together.latents, atol=1e-4, rtol=1e-4)
 
 
+def test_ddpm_asks_the_network_once_a_step_for_the_whole_batch(tiny: Pipeline) -> None:
+    batches: list[int] = []
+    handle = tiny.unet.register_forward_hook(lambda _, args, out: batches.append(len(args[0])))
+    tiny.draw(PROMPT, count=4, num_steps=5, sampler="ddpm")
+    handle.remove()
+    assert batches == [8] * 5  # 4 pictures, each with and without the prompt
+
+
 def test_several_prompts_each_with_its_own_seed_and_negative(tiny: Pipeline) -> None:
     texts, negatives = [PROMPT, "a rocket"], ["", NEGATIVE]
     both = tiny.draw(texts, negatives, seed=[1, 20], num_steps=3, count=2)

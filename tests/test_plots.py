@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from course_utils import plots
-from course_utils.plots import Curve, DescribedImage
+from course_utils.plots import Curve, DescribedImage, system
 from course_utils.runtime import Runtime
 from course_utils.samplers import Step
 
@@ -196,7 +196,7 @@ def test_curves_name_bad_input() -> None:
 def test_each_part_can_be_lit_up() -> None:
     plain = plots.architecture(SIZES)
     pictures = {plain.png}
-    for part in plots.PARTS:
+    for part in system.PARTS:
         lit = plots.architecture(SIZES, part.key, result=torch.zeros(3, 8, 8))
         assert f"Lit up: {' '.join(part.title.split())}." in lit.alt
         assert "(1, 32, 192)" in lit.alt and "(1, 3, 64, 64)" in lit.alt

@@ -335,6 +335,31 @@ def test_the_denoiser_is_asked_once_a_step_and_only_when_needed(name: str) -> No
     assert len(asked) == 6
 
 
+@pytest.mark.parametrize(("name", "options"), [("ddpm", {}), ("ddim", {"eta": 0.7}), ("euler", {})])
+def test_a_generator_a_picture_gives_each_what_it_gets_alone(
+    name: str, options: dict[str, Any]
+) -> None:
+    asked: list[int] = []
+
+    def counting(x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        asked.append(len(x_t))
+        return TOY(x_t, t, cond)
+
+    schedule, x_T = NoiseSchedule.linear(timestep_spacing="trailing"), noise()
+
+    def draw(denoiser: Any, rows: slice) -> Tensor:
+        generators = [torch.Generator().manual_seed(seed) for seed in (4, 9)][rows]
+        arguments = (denoiser, x_T[rows], schedule, COND[rows], name, 8)
+        return sample(*arguments, generator=generators, **options)
+
+    together = draw(counting, slice(None))
+    assert asked == [2] * 8, "one call a step, for the whole batch"
+    for i in range(2):
+        torch.testing.assert_close(together[i : i + 1], draw(TOY, slice(i, i + 1)))
+    one = sample(TOY, x_T, schedule, COND, name, 8, torch.Generator().manual_seed(4), **options)
+    assert torch.equal(one, together) == (name == "euler"), "one generator is another stream"
+
+
 def test_no_gradients_are_kept() -> None:
     weight = torch.ones(1, requires_grad=True)
     x = sample(lambda x, t, c: weight * x, noise(), NoiseSchedule.linear(), num_steps=3)
@@ -389,6 +414,10 @@ def test_other_bad_input() -> None:
         ddim(TOY, noise(), schedule, COND, 5, eta=math.nan)
     with pytest.raises(ValueError, match="start is 5; expected an int from 0 to 4"):
         ddpm(TOY, noise(), schedule, COND, 5, start=5)
+    with pytest.raises(ValueError, match="generator has 1 entries; expected 2, one a picture"):
+        ddpm(TOY, noise(), schedule, COND, 5, generator=[torch.Generator()])
+    with pytest.raises(TypeError, match="eta"):
+        euler(TOY, noise(), schedule, COND, 5, eta=0.5)
     with pytest.raises(TypeError, match="denoiser is 3; expected a callable"):
         euler(3, noise(), schedule, COND, 5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"denoiser returned shape \(2, 1, 2, 2\)"):

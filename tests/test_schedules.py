@@ -15,7 +15,8 @@ from diffusers import (
     EulerDiscreteScheduler,
 )
 
-from course_utils.schedules import CONFIG_NAME, SCHEDULER_CLASSES, NoiseSchedule
+from course_utils.scheduler_config import SCHEDULER_CLASSES
+from course_utils.schedules import CONFIG_NAME, NoiseSchedule
 
 SCHEDULES = {
     "linear": NoiseSchedule.linear(),

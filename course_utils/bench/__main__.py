@@ -15,7 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from course_utils.bench import drawing, grading, training
+from course_utils.bench.subject import find_subject
 from course_utils.files import write_atomically
+from course_utils.runtime import Runtime, pick_device
 
 if TYPE_CHECKING:
     from course_utils.bench.timing import Row
@@ -73,10 +76,6 @@ def measure(groups: Sequence[str], quick: bool) -> dict[str, Any]:
         Plain data: `machine`, `weights` and `rows`, see `Row`.
     """
     quiet()
-    from course_utils.bench import drawing, grading, training
-    from course_utils.bench.subject import find_subject
-    from course_utils.runtime import pick_device
-
     with tempfile.TemporaryDirectory(prefix="course-bench-") as name:
         scratch = Path(name)
         say("loading")
@@ -107,8 +106,6 @@ def measure(groups: Sequence[str], quick: bool) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """What the figures depend on besides the code."""
     import torch
-
-    from course_utils.runtime import Runtime
 
     runtime = Runtime.start("bench", minutes=1, seconds=1)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -25,13 +25,21 @@ import numpy as np
 
 from course_utils.bench.timing import Row, summarize, time_pairs
 from course_utils.grading.attempts import Attempt
-from course_utils.grading.challenge import Band, Challenge, Limits, Measurement, Part
+from course_utils.grading.challenge import (
+    Band,
+    Challenge,
+    Limits,
+    Measurement,
+    Part,
+    find_challenge,
+)
 from course_utils.grading.cohort import Settings, faulty, grade_cohort
 from course_utils.grading.gradebook import Gradebook
 from course_utils.grading.grader import Order, grade, overall
 from course_utils.grading.notebooks import answers_of, parse_notebook
+from course_utils.grading.probe import require
 from course_utils.grading.process import OtherProcess
-from course_utils.grading.sandbox import Sandbox
+from course_utils.grading.sandbox import Sandbox, SandboxError
 from course_utils.grading.submissions import Submission
 from course_utils.grading.verify import verify
 
@@ -120,8 +128,6 @@ def challenge_notebook() -> bytes:
     """Challenge 01, answered; for nbgrader, the last cell measures in the learner's kernel."""
     cells = json.loads(SOLUTION.read_bytes())["cells"]
     by_id = {each["id"]: "".join(each["source"]) for each in cells}
-    from course_utils.grading.challenge import find_challenge
-
     challenge = find_challenge("01")
     answers = [cell(id, by_id[id], solution=True) for id in challenge.answers]
     test = (
@@ -257,9 +263,6 @@ def grading(scratch: Path, count: int, pairs: int) -> list[Row]:
 def why_not() -> str:
     """What is missing for these measurements; nothing where all is there."""
     import importlib.util
-
-    from course_utils.grading.probe import require
-    from course_utils.grading.sandbox import SandboxError
 
     if importlib.util.find_spec("nbgrader") is None:
         return "nbgrader is not installed; `make dev` does that"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_utils.checks.claims_08 import SweetSpot
 from course_utils.checks.exercise import Case, Exercise, Mistake
-from course_utils.evaluation.sweep import SweetSpot
 
 SHAPES = ((1, 1, 2, 2), (3, 4, 8, 8), (4, 4, 4, 4), (5, 2))
 LARGEST_SCALE = 20.0  # of the sweep

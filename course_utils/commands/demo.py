@@ -28,7 +28,6 @@ def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "demo",
-        help="the interactive views as one page, for a projector",
         description="Opens the interactive views as one page in the browser, without JupyterLab. "
         "Only this machine can reach it. Ctrl-C ends it.",
     )

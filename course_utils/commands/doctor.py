@@ -6,11 +6,9 @@ import argparse
 import contextlib
 import importlib.util
 import json
-import os
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from course_utils.machine import cores, cpu_model, gpus, memory, nvidia_gpu, system, usable_cores
 
 PYTHONS = ((3, 11), (3, 13))  # oldest and newest that the course runs on
 ROOM = 10**9  # bytes of disk below which training runs and notebooks get into trouble
@@ -35,7 +35,7 @@ class Problem:
 
 
 @dataclass
-class Report:
+class Findings:
     """What the doctor found; each part maps a label to a line."""
 
     system: dict[str, str] = field(default_factory=dict)
@@ -65,7 +65,6 @@ def register(subparsers: Any) -> None:
     """Add `doctor` to the commands of `course`."""
     parser = subparsers.add_parser(
         "doctor",
-        help="say what the course runs on, how fast it is, and what is wrong",
         description="Say what the course runs on, what it will use, how fast it is, and what is "
         "wrong, with the remedy. The exit status is 1 if something is wrong.",
     )
@@ -80,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.problems else 0
 
 
-def examine() -> Report:
+def examine() -> Findings:
     """Look at everything. Takes a few seconds, changes nothing, touches no network."""
-    report = Report()
+    report = Findings()
     report.system |= {
         "system": f"{system()}, {platform.machine()}",
         "python": f"{platform.python_version()}, {sys.executable}",
@@ -108,81 +107,6 @@ def examine() -> Report:
     report.use |= what_is_used()
     measure(report)
     return report
-
-
-# --- the machine -------------------------------------------------------------------------------
-
-
-def system() -> str:
-    """Name and version of the operating system."""
-    if sys.platform == "darwin":
-        return f"macOS {platform.mac_ver()[0]}"
-    with contextlib.suppress(OSError):
-        return f"{platform.freedesktop_os_release()['PRETTY_NAME']} ({platform.release()})"
-    return f"{platform.system()} {platform.release()}"
-
-
-def cpu_model() -> str:
-    """What the maker calls the processor."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.partition(":")[2].strip()
-    if sys.platform == "darwin":
-        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor()
-    return platform.processor() or platform.machine()
-
-
-def usable_cores() -> float:
-    """How many cores this process may keep busy: affinity, and a container's limit."""
-    try:
-        count = float(len(os.sched_getaffinity(0)))
-    except AttributeError:  # not on this system
-        count = float(os.cpu_count() or 1)
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        count = min(count, int(quota) / int(period))
-    return count
-
-
-def cores() -> str:
-    """How many cores there are for us."""
-    usable, there = usable_cores(), os.cpu_count() or 1
-    number = f"{usable:g} core{'' if usable == 1 else 's'}"
-    return number if usable == there else f"{number} of {there} for this process"
-
-
-def memory() -> str:
-    """Main memory, and how much of it is free."""
-    try:
-        import psutil  # type: ignore[import-untyped]
-    except ImportError:
-        return "not known"
-    found = psutil.virtual_memory()
-    return f"{found.total / 1e9:.1f} GB, {found.available / 1e9:.1f} GB free"
-
-
-def gpus() -> str:
-    """The GPUs that torch can use, with memory, or that there is none."""
-    import torch
-
-    if torch.cuda.is_available():
-        names = []
-        for index in range(torch.cuda.device_count()):
-            found = torch.cuda.get_device_properties(index)
-            names.append(f"{found.name} ({found.total_memory / 1e9:.0f} GB)")
-        return ", ".join(names)
-    return "Apple GPU" if torch.backends.mps.is_available() else "none that torch can use"
-
-
-def nvidia_gpu() -> str:
-    """The name of the first NVIDIA GPU in this machine, whatever torch says; empty if none."""
-    if shutil.which("nvidia-smi"):
-        names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-        if names:
-            return names.splitlines()[0].strip()
-    folder = Path("/proc/driver/nvidia/gpus")
-    return "NVIDIA GPU" if folder.is_dir() and any(folder.iterdir()) else ""
 
 
 def what_is_used() -> dict[str, str]:
@@ -217,7 +141,7 @@ def sandbox() -> str:
 # --- speed -------------------------------------------------------------------------------------
 
 
-def measure(report: Report) -> None:
+def measure(report: Findings) -> None:
     """Load the bundled weights and draw; without them, time a network of the same size."""
     from course_utils.hub import DEFAULT_MODEL, bundled_folder
     from course_utils.models import WeightsError
@@ -463,15 +387,6 @@ def _same_python(program: str) -> bool:
     with contextlib.suppress(OSError):
         return Path(program).parent.resolve() == Path(sys.executable).parent.resolve()
     return False
-
-
-def _output(*words: str) -> str:
-    """What a program prints; empty if it fails."""
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _line(error: BaseException) -> str:

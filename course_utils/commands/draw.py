@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from course_utils.files import write_atomically
+
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
@@ -42,7 +44,6 @@ def register(subparsers: Any) -> None:
     """Add `draw` to the commands of `course`."""
     parser = subparsers.add_parser(
         "draw",
-        help="draw a picture from a prompt",
         description="Draw a picture from a prompt. What you type is read first: it becomes a "
         "caption that the model was taught, and the command says how it read you.",
         epilog='Example: course draw "a cat face, 3d style, on a blue background" --count 4',
@@ -301,8 +302,6 @@ def write_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> No
         OSError: with a sentence that names the file and the reason.
     """
     from PIL.PngImagePlugin import PngInfo
-
-    from course_utils.files import write_atomically
 
     info = PngInfo()
     for key, value in metadata.items():

@@ -15,7 +15,6 @@ def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "grade",
-        help="grade the challenges of a class",
         description="Takes a folder (or a zip) of challenge notebooks, "
         "`student/02_denoise_on_a_budget.ipynb` or `student_02_denoise_on_a_budget.ipynb`, and "
         "grades them in sandboxes without network. Can be stopped and run again: what is graded "

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from typing import Any
 
+from course_utils.lessons import ROOT
+from course_utils.progress import Progress, next_challenge, next_exercise
+
 
 def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "next",
-        help="what to do next; --open opens it",
         description="Says what comes next: the first open exercise of the first lesson that has "
         "one, then the first challenge that you have not passed.",
     )
@@ -22,9 +24,6 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Say it, and open it if asked to."""
-    from course_utils.lessons import ROOT
-    from course_utils.progress import Progress, next_challenge, next_exercise
-
     progress = Progress.default()
     following = next_exercise(progress)
     if following is None:

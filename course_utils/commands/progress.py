@@ -6,12 +6,21 @@ import argparse
 import json
 from typing import Any
 
+from course_utils.lessons import LESSONS, find_lesson
+from course_utils.progress import (
+    WORDS,
+    Progress,
+    challenge_standings,
+    next_challenge,
+    next_exercise,
+    standing,
+)
+
 
 def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "progress",
-        help="what you have done, what is open, what is next",
         description="Shows every lesson's exercises: done, open, shown (its solution was looked "
         "at), or changed since you solved it; and what the challenges were worth.",
     )
@@ -26,16 +35,6 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: there is no such lesson.
     """
-    from course_utils.lessons import LESSONS, find_lesson
-    from course_utils.progress import (
-        WORDS,
-        Progress,
-        challenge_standings,
-        next_challenge,
-        next_exercise,
-        standing,
-    )
-
     progress = Progress.default()
     lessons = [find_lesson(args.lesson)] if args.lesson else [x for x in LESSONS if x.written]
     standings = [standing(lesson.number, progress) for lesson in lessons]

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from course_utils.authoring import AuthoringError, check, execute, release, shown, solution_paths
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -14,7 +16,6 @@ def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "release",
-        help="for authors: write notebooks/ from solutions/",
         description="Writes the learner's version of each notebook: stubs where solutions stand, "
         "no outputs, all else the same.",
     )
@@ -38,8 +39,6 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Release or check; returns the exit status."""
-    from course_utils.authoring import AuthoringError
-
     if args.check and (args.execute or args.force):
         print("course release: --check writes nothing; leave out the others.", file=sys.stderr)
         return 2
@@ -54,8 +53,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _release(args: argparse.Namespace) -> int:
-    from course_utils.authoring import execute, release, shown, solution_paths
-
     for solutions, notebooks in _folders(args):
         if args.execute:
             for path in solution_paths(solutions):
@@ -76,8 +73,6 @@ def _folders(args: argparse.Namespace) -> list[tuple[Path, Path]]:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from course_utils.authoring import check, solution_paths
-
     folders = _folders(args)
     found = [difference for pair in folders for difference in check(*pair)]
     for difference in found:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from course_utils.authoring import shown
+from course_utils.lessons import challenge_notebook, find_lesson, reset_notebook
+
 
 def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "reset",
-        help="a fresh copy of a lesson or a challenge; yours is kept beside it",
         description="Writes the notebook anew, with its blanks. The file that was there is kept "
         "beside it under its name and the time. Your progress is not touched.",
     )
@@ -27,9 +29,6 @@ def run(args: argparse.Namespace) -> int:
         ValueError: there is no such lesson or challenge, or it is not written yet.
         OSError: no space, no permission; the old notebook is still there.
     """
-    from course_utils.authoring import shown
-    from course_utils.lessons import challenge_notebook, find_lesson, reset_notebook
-
     paths = challenge_notebook(args.lesson)
     if paths is None:
         lesson = find_lesson(args.lesson)

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from course_utils.cli import sentence
+from course_utils.training.processes import free_port, join
+
 RECIPES = ("clip", "judge", "vae", "decoder", "denoiser", "scenes-decoder", "scenes")
 OVERRIDES = ("steps", "seconds", "batch_size", "learning_rate", "seed", "mixed_precision")
 
@@ -15,7 +18,6 @@ def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "train",
-        help="train the models, or go on training them",
         description="Train one recipe or all. A run that was stopped goes on where it stopped.",
     )
     parser.add_argument("recipe", choices=(*RECIPES, "all"))
@@ -60,8 +62,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     import torch.multiprocessing as mp
 
-    from course_utils.training.processes import free_port
-
     port = free_port()
     try:
         mp.spawn(_work, args=(args, port), nprocs=args.processes)
@@ -103,9 +103,6 @@ def train(args: argparse.Namespace) -> None:
 
 def _work(rank: int, args: argparse.Namespace, port: int) -> None:
     """One of several processes: what goes wrong is said by the first one only."""
-    from course_utils.cli import sentence
-    from course_utils.training.processes import join
-
     join(rank, args.processes, port)
     try:
         train(args)

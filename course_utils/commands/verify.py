@@ -13,7 +13,6 @@ def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
     parser = subparsers.add_parser(
         "verify",
-        help="verify your answer to a challenge",
         description="Runs the answer cells of a challenge's notebook in another process, with the "
         "challenge's limits, on fresh inputs, and says what they are worth. Outputs and all "
         "other cells of the notebook are ignored. Exit status 0 only for a pass.",

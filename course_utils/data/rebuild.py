@@ -32,6 +32,9 @@ from PIL import Image
 
 from course_utils.files import write_atomically
 
+from .captions import BACKGROUNDS, STYLES
+from .concepts import load_art
+
 ART = Path(__file__).parent / "art"
 CONTACT_SHEET = Path(__file__).parent / "contact_sheet.webp"
 TILE = 64  # side of a shipped picture in pixels
@@ -282,9 +285,6 @@ def draw_contact_sheet(path: Path = CONTACT_SHEET, tile: int = 48, columns: int 
         tile: Side of one picture in pixels.
         columns: Concepts in a row.
     """
-    from .captions import BACKGROUNDS, STYLES
-    from .concepts import load_art
-
     art = load_art("core")
     colours = list(BACKGROUNDS.values())
     width = len(STYLES) * tile + tile // 4

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,12 +22,11 @@ from course_utils.data.captions import (
     full_caption,
     held_out_caption,
 )
-from course_utils.data.concepts import held_out_pairs, load_concepts, subsets
-from course_utils.data.emoji import BACKGROUND_NAMES, SIZE, CaptionedEmoji
-from course_utils.evaluation import intervals, metrics
+from course_utils.data.emoji import BACKGROUND_NAMES, SIZE
+from course_utils.evaluation.bench import Bench, asked_of
 from course_utils.evaluation.intervals import Estimate
 from course_utils.evaluation.judge import JUDGE_SHA256, Judge
-from course_utils.evaluation.measure import SHARES, Measured, Prompt, Scene, distances, measure
+from course_utils.evaluation.measure import Measured, Prompt, distances, measure
 from course_utils.evaluation.report import Report, SplitReport, Verdict
 
 
@@ -96,16 +95,11 @@ def evaluate(
             the pipeline refuses.
     """
     settings = settings or Settings()
-    vocabulary = getattr(pipeline, "vocabulary", None)
-    names = tuple(judge.concepts if vocabulary is None else [c.name for c in vocabulary.concepts])
-    subset = _smallest_subset(names)
-    names = tuple(c.name for c in load_concepts(subset) if c.name in set(names))  # the data's order
-    judge = judge.among(names)
-    pairs = _pairs(subset, names, vocabulary)
+    bench = Bench(pipeline, judge, settings.seed, settings.batch_size)
+    names, pairs, scene = bench.names, bench.pairs, bench.scene
     prompts = {name: choose_prompts(pairs[name], names, settings, name) for name in pairs}
     prompts["phrasings"] = [reworded(prompt, names, i) for i, prompt in enumerate(prompts["seen"])]
     notes = [] if pairs["held_out"] else ["the model has no held-out pairs."]
-    scene = Scene(judge, subset, names, pairs["seen"], _round_trip(pipeline, settings.batch_size))
 
     everything = [prompt for name in prompts for prompt in prompts[name]]
     pixels = draw_all(pipeline, everything, settings, on_batch)  # (P, K, 3, H, W)
@@ -117,14 +111,14 @@ def evaluate(
         sets = {"drawn": drawn.flatten(0, 1), "real": originals}
         if scene.round_trip is not None:
             sets["round_trip"] = scene.round_trip(originals)
-        splits[name] = _split_report(scene, chosen, sets, settings, start)
+        splits[name] = _split_report(bench, chosen, sets, settings, start)
         start += len(chosen)
     return Report(
         model=str(getattr(pipeline, "name", type(pipeline).__name__)),
         settings=asdict(settings),
         judge={
-            "sha256": judge.sha256,
-            "pinned": judge.sha256 == JUDGE_SHA256 != "",
+            "sha256": scene.judge.sha256,
+            "pinned": scene.judge.sha256 == JUDGE_SHA256 != "",
             "concepts": len(names),
         },
         splits=splits,
@@ -217,57 +211,25 @@ def draw_all(
     return torch.cat(parts).unflatten(0, (len(prompts), settings.seeds))
 
 
-def _smallest_subset(names: Sequence[str]) -> str:
-    """The smallest subset of the data that holds all these concepts."""
-    known = {subset: {c.name for c in load_concepts(subset)} for subset in subsets()}
-    fitting = [subset for subset in known if known[subset].issuperset(names)]
-    if not fitting:
-        strange = sorted(set(names) - known["all"])
-        raise ValueError(f"the model knows {strange[0]!r}, of which the data has no picture")
-    return min(fitting, key=lambda subset: len(known[subset]))
-
-
-def _pairs(subset: str, names: Sequence[str], vocabulary: Any) -> dict[str, list[tuple[int, int]]]:
-    """Pairs that the model was trained on, and those it was not, by index into `names`."""
-    concepts = load_concepts(subset)
-    held = {(concepts[c].name, STYLES[s]) for c, s in held_out_pairs(subset)}
-    if vocabulary is not None:
-        held &= set(vocabulary.held_out)
-    index = {name: i for i, name in enumerate(names)}
-    split: dict[str, list[tuple[int, int]]] = {"seen": [], "held_out": []}
-    for concept, style in CaptionedEmoji(subset, split="all").pairs:
-        name = concepts[concept].name
-        if name in index:
-            where = "held_out" if (name, STYLES[style]) in held else "seen"
-            split[where].append((index[name], style))
-    if not split["seen"]:
-        raise ValueError("every pair of the model is held out; there is nothing that it was taught")
-    return split
-
-
 # --- measuring -----------------------------------------------------------------------------------
 
 
 def _split_report(
-    scene: Scene,
+    bench: Bench,
     prompts: list[Prompt],
     sets: dict[str, Tensor],
     settings: Settings,
     first: int,
 ) -> SplitReport:
     """Measure one split; `first` is the number of its first prompt among all."""
-    asked = torch.tensor([(p.concept, p.style, p.background) for p in prompts])  # (P, 3)
-    pair = torch.unique(asked[:, :2], dim=0, return_inverse=True)[1]  # (P,)
+    asked, pair = asked_of(prompts)  # (P, 3), (P,)
     table: dict[str, dict[str, Estimate]] = {}
     measured: dict[str, Measured] = {}
     for column, pixels in sets.items():
         repeat = len(pixels) // len(prompts)
-        measured[column] = measure(scene, pixels, asked.repeat_interleave(repeat, dim=0))
-        groups = pair.repeat_interleave(repeat)
-        for name, values in measured[column].values.items():
-            generator = torch.Generator().manual_seed(settings.seed)
-            interval = intervals.share_interval if name in SHARES else intervals.bootstrap_interval
-            estimate = interval(values, groups, generator=generator)
+        measured[column] = measure(bench.scene, pixels, asked.repeat_interleave(repeat, dim=0))
+        found = bench.estimates(measured[column].values, pair.repeat_interleave(repeat))
+        for name, estimate in found.items():
             table.setdefault(name, {})[column] = estimate
     for column in ("drawn", "round_trip"):
         if column in measured:
@@ -276,19 +238,14 @@ def _split_report(
                 table.setdefault(name, {})[column] = estimate
     drawn, pixels = measured["drawn"], sets["drawn"]
     if settings.seeds > 1:
-        shape = (len(prompts), settings.seeds)
-        generator = torch.Generator().manual_seed(settings.seed)
-        for name, values in (
-            ("diversity", metrics.diversity(drawn.features.unflatten(0, shape))),
-            ("pixel_diversity", metrics.pixel_diversity(pixels.unflatten(0, shape))),
-        ):
-            table[name] = {"drawn": intervals.bootstrap_interval(values, pair, generator=generator)}
+        found = bench.diversity(drawn.features, pixels, settings.seeds, pair)
+        table |= {name: {"drawn": estimate} for name, estimate in found.items()}
     return SplitReport(
         prompts=len(prompts),
         pairs=int(pair.max()) + 1,
         pictures=len(pixels),
         metrics=table,
-        verdicts=tuple(_verdicts(scene.names, prompts, drawn, settings, first)),
+        verdicts=tuple(_verdicts(bench.names, prompts, drawn, settings, first)),
         pixels=pixels,
     )
 
@@ -315,18 +272,3 @@ def _verdicts(
             )
         )
     return verdicts
-
-
-def _round_trip(pipeline: Artist, batch_size: int) -> Callable[[Tensor], Tensor] | None:
-    """Pictures through the pipeline's VAE and back, or None where it has none."""
-    vae = getattr(pipeline, "vae", None)
-    if vae is None:
-        return None
-    device = next(vae.parameters()).device
-
-    @torch.inference_mode()
-    def there_and_back(pixels: Tensor) -> Tensor:
-        parts = pixels.split(batch_size)
-        return torch.cat([vae.to_pixels(vae.to_latents(x.to(device))).cpu() for x in parts])
-
-    return there_and_back

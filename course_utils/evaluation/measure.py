@@ -19,19 +19,6 @@ COPY_RMSE = 0.1
 """A picture this near to a training picture is a copy of it: a twentieth of the range of values.
 Fewer than one in fifty real pictures have another real one so near."""
 KEEP = 500  # training pictures of one background that are kept in memory: 24 MB
-SHARES = frozenset(
-    {
-        "background",
-        "near_copy",
-        "nearest_is_asked",
-        "nearest_other_style",
-        "nearest_same_object",
-        "object_top1",
-        "object_top5",
-        "style",
-    }
-)
-"""Measurements that are true or false for each picture."""
 
 
 @dataclass(frozen=True)

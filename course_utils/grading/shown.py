@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
-PUBLIC = ("files", "guidance", "images", "models", "predictions", "samplers", "schedules")
+PUBLIC = (
+    "files",
+    "guidance",
+    "images",
+    "models",
+    "predictions",
+    "samplers",
+    "scheduler_config",
+    "schedules",
+)
 """What of `course_utils` an answer may use, unless its challenge withholds it."""
 NEEDED = ("__init__", "grading/__init__", "grading/boundary", "grading/worker")
 """What runs it."""

@@ -150,9 +150,8 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.config = c = config or VisionConfig()
         self.embeddings = PatchEmbeddings(c)
-        self.pre_layrnorm = nn.LayerNorm(
-            c.hidden_size, eps=c.layer_norm_eps
-        )  # sic, in transformers
+        # "layrnorm" is how transformers spells it.
+        self.pre_layrnorm = nn.LayerNorm(c.hidden_size, eps=c.layer_norm_eps)
         self.encoder = Transformer(c)
         self.post_layernorm = nn.LayerNorm(c.hidden_size, eps=c.layer_norm_eps)
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from course_utils.files import write_atomically
+from course_utils.models.base import WeightsError, read_json
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
@@ -168,8 +169,6 @@ class Tokenizer:
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Tokenizer:
         """Read the files that `save_pretrained` or transformers wrote."""
-        from course_utils.models.base import WeightsError, read_json
-
         folder = Path(folder)
         config: dict = {}
         if (folder / "tokenizer_config.json").is_file():

@@ -24,16 +24,6 @@ from torch import Tensor, nn
 from course_utils.models.base import Model, check_counts, check_groups
 from course_utils.models.blocks import Attention, Downsample2D, ResnetBlock2D, Upsample2D
 
-UNET_COUNTS = (
-    "in_channels",
-    "out_channels",
-    "layers_per_block",
-    "cross_attention_dim",
-    "norm_num_groups",
-)
-DOWN_BLOCKS = ("DownBlock2D", "CrossAttnDownBlock2D")
-UP_BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D")
-
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -54,23 +44,7 @@ class UNetConfig:
     freq_shift: int = 0
 
     def __post_init__(self) -> None:
-        check_counts(self, UNET_COUNTS, lists=("block_out_channels", "attention_head_dim"))
-        check_groups(self)
-        levels = len(self.block_out_channels)
-        for name, known in (("down_block_types", DOWN_BLOCKS), ("up_block_types", UP_BLOCKS)):
-            kinds = getattr(self, name)
-            if len(kinds) != levels:
-                raise ValueError(
-                    f"{name} has {len(kinds)} entries; expected {levels}, one for each of "
-                    f"block_out_channels {self.block_out_channels}."
-                )
-            for kind in kinds:
-                if kind not in known:
-                    raise ValueError(f"{name} holds {kind!r}; expected {' or '.join(known)}.")
-        if len(self.heads) != levels:
-            raise ValueError(
-                f"attention_head_dim is {self.attention_head_dim}; expected one number or {levels}."
-            )
+        check_config(self)
 
     @property
     def heads(self) -> tuple[int, ...]:
@@ -93,21 +67,6 @@ class UNet(Model):
 
     Config = UNetConfig
     CLASS_NAME = "UNet2DConditionModel"
-    FIXED: ClassVar[Mapping[str, Any]] = {
-        "act_fn": "silu",
-        "attention_type": "default",
-        "addition_embed_type_num_heads": ...,
-        "conv_in_kernel": 3,
-        "conv_out_kernel": 3,
-        "downsample_padding": 1,
-        "dropout": ...,
-        "mid_block_scale_factor": 1,
-        "mid_block_type": "UNetMidBlock2DCrossAttn",
-        "resnet_out_scale_factor": 1.0,
-        "resnet_time_scale_shift": "default",
-        "time_embedding_type": "positional",
-        "transformer_layers_per_block": 1,
-    }
     config: UNetConfig
 
     def __init__(self, config: UNetConfig | None = None, **fields: Any) -> None:
@@ -170,7 +129,25 @@ class UNet(Model):
         x = self.mid_block(x, temb, text_states)
         for up in self.up_blocks:
             x = up(x, skips, temb, text_states)
+            skips = skips[: -(c.layers_per_block + 1)]
         return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+    # The other fields of diffusers' configuration, and the one value of each that is meant here.
+    FIXED: ClassVar[Mapping[str, Any]] = {
+        "act_fn": "silu",
+        "attention_type": "default",
+        "addition_embed_type_num_heads": ...,
+        "conv_in_kernel": 3,
+        "conv_out_kernel": 3,
+        "downsample_padding": 1,
+        "dropout": ...,
+        "mid_block_scale_factor": 1,
+        "mid_block_type": "UNetMidBlock2DCrossAttn",
+        "resnet_out_scale_factor": 1.0,
+        "resnet_time_scale_shift": "default",
+        "time_embedding_type": "positional",
+        "transformer_layers_per_block": 1,
+    }
 
 
 def timestep_embedding(
@@ -178,8 +155,8 @@ def timestep_embedding(
 ) -> Tensor:
     """Waves of many lengths, so that near and far timesteps can both be told apart.
 
-    Vaswani et al. 2017, section 3.5: sin(t / 10000^(i/half)) and cos of the same, i = 0 .. half -
-    1.
+    Vaswani et al. 2017, section 3.5: sin(t / 10000^(i/half)) and cos of the same, for i from 0 to
+    half - 1.
 
     Args:
         t: timesteps (B,).
@@ -296,14 +273,13 @@ class UpBlock(nn.Module):
             self.upsamplers = nn.ModuleList([Upsample2D(width)])
 
     def forward(self, x: Tensor, skips: list[Tensor], temb: Tensor, text_states: Tensor) -> Tensor:
-        """Takes its skips from the end of the list `skips`."""
+        """Joins the last of `skips` first, one with each residual block; the rest is for others."""
         for i, resnet in enumerate(self.resnets):
-            x = resnet(torch.cat([x, skips.pop()], dim=1), temb)
+            x = resnet(torch.cat([x, skips[-1 - i]], dim=1), temb)
             if hasattr(self, "attentions"):
                 x = self.attentions[i](x, text_states)
         if hasattr(self, "upsamplers"):
-            size = (skips[-1].shape[-2], skips[-1].shape[-1])
-            x = self.upsamplers[0](x, size)
+            x = self.upsamplers[0](x, skips[-1 - len(self.resnets)].shape[-2:])
         return x
 
 
@@ -373,3 +349,41 @@ class GEGLU(nn.Module):
         """(B, L, dim) -> (B, L, inner)."""
         value, gate = self.proj(x).chunk(2, dim=-1)
         return value * F.gelu(gate)
+
+
+# --- what a configuration may say ---------------------------------------------------------------
+
+UNET_COUNTS = (
+    "in_channels",
+    "out_channels",
+    "layers_per_block",
+    "cross_attention_dim",
+    "norm_num_groups",
+)
+DOWN_BLOCKS = ("DownBlock2D", "CrossAttnDownBlock2D")
+UP_BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D")
+
+
+def check_config(config: UNetConfig) -> None:
+    """Refuse a configuration that no network can be built from.
+
+    Raises:
+        ValueError: the field, its value and what was expected.
+    """
+    check_counts(config, UNET_COUNTS, lists=("block_out_channels", "attention_head_dim"))
+    check_groups(config)
+    levels = len(config.block_out_channels)
+    for name, known in (("down_block_types", DOWN_BLOCKS), ("up_block_types", UP_BLOCKS)):
+        kinds = getattr(config, name)
+        if len(kinds) != levels:
+            raise ValueError(
+                f"{name} has {len(kinds)} entries; expected {levels}, one for each of "
+                f"block_out_channels {config.block_out_channels}."
+            )
+        for kind in kinds:
+            if kind not in known:
+                raise ValueError(f"{name} holds {kind!r}; expected {' or '.join(known)}.")
+    if len(config.heads) != levels:
+        raise ValueError(
+            f"attention_head_dim is {config.attention_head_dim}; expected one number or {levels}."
+        )

@@ -13,7 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.plots import ACCENT, GREY, INK, LIGHT, DescribedImage, _put, canvas, describe
+from course_utils.plots.base import (
+    ACCENT,
+    GREY,
+    INK,
+    LIGHT,
+    DescribedImage,
+    canvas,
+    describe,
+    put_picture,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +95,9 @@ def map_grid(
             for j, column in enumerate(columns):
                 ax, heat = axes[i, j], heats[i, j]
                 plain = bool(heat.isnan().all())
-                _put(ax, pixels[i, j] if plain else overlay(pixels[i, j], heat, most, smooth))
+                put_picture(
+                    ax, pixels[i, j] if plain else overlay(pixels[i, j], heat, most, smooth)
+                )
                 if i == 0:
                     ax.set_title(column, size=9.5, loc="center")
                 if notes is not None:
@@ -155,7 +166,7 @@ def table(
             _write(ax, values, numbers, low, most)
         for i, pixels in enumerate(() if pictures is None else pictures):
             small = ax.inset_axes((-1.53, i - 0.46, 0.92, 0.92), transform=ax.transData)
-            _put(small, pixels)
+            put_picture(small, pixels)
         return describe(figure, alt, colours=128)
 
 

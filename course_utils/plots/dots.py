@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from course_utils.plots import ACCENT, GREY, INK, DescribedImage, canvas, describe
+from course_utils.plots.base import ACCENT, GREY, INK, DescribedImage, canvas, describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

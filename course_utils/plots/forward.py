@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.plots import (
+from course_utils.plots.base import (
     ACCENT,
     GREY,
     INK,
@@ -18,9 +18,9 @@ from course_utils.plots import (
     TINT,
     Curve,
     DescribedImage,
-    _put,
     canvas,
     describe,
+    put_picture,
 )
 
 SHADES = ((ACCENT, "white"), (TINT, INK), (PALE, INK))  # surface and text of a bar's parts
@@ -50,7 +50,7 @@ def forward_strip(
         axes = figure.subplots(len(rows), len(columns), squeeze=False)
         for line, (name, pixels) in zip(axes, rows.items(), strict=True):
             for ax, picture in zip(line, pixels, strict=True):
-                _put(ax, picture)
+                put_picture(ax, picture)
             line[0].set_ylabel(name, rotation=0, ha="right", va="center", weight="bold")
         for ax, text in zip(axes[-1], columns, strict=True):
             ax.set_xlabel(text, size=9.5, color=INK)

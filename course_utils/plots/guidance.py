@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from course_utils.evaluation.sweep import Line, Sweep, pareto_front
-from course_utils.plots import (
+from course_utils.evaluation.sweep_results import Line, Sweep, pareto_front
+from course_utils.plots.base import (
     ACCENT,
     GREY,
     INK,

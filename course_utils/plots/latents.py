@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from course_utils.images import to_uint8
-from course_utils.plots import (
+from course_utils.plots.base import (
     ACCENT,
     GREY,
     INK,
@@ -24,6 +24,7 @@ from course_utils.plots import (
     DescribedImage,
     canvas,
     describe,
+    frame,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def picture_rows(
                 box = (left / width, (top - size) / height, size / width, size / height)
                 ax = figure.add_axes(box)
                 ax.imshow(to_uint8(pixels).permute(1, 2, 0).numpy())
-                _frame(ax)
+                frame(ax)
                 if i == 0 and columns:
                     ax.set_title(columns[j], size=9, loc="center", pad=4)
                 if i == len(rows) - 1 and captions:
@@ -105,13 +106,13 @@ def latent_panels(
         for ax, picture, title in ((axes[0], pixels, "picture"), (axes[-1], decoded, "decoded")):
             ax.imshow(to_uint8(picture).permute(1, 2, 0).numpy())
             ax.set_title(f"{title}\n{_size(picture)}", size=9, loc="center")
-            _frame(ax)
+            frame(ax)
         low, high = float(latents.min()), float(latents.max())
         for i, ax in enumerate(axes[1:-1]):
             shades = ax.imshow(latents[i].cpu().numpy(), cmap=shade(), vmin=low, vmax=high)
             height, width = latents.shape[1:]
             ax.set_title(f"channel {i}\n1 × {height} × {width}", size=9, loc="center")
-            _frame(ax)
+            frame(ax)
         bar = figure.colorbar(shades, ax=list(axes), fraction=0.02, pad=0.01)
         bar.set_label(numbers, size=9)
         bar.ax.tick_params(labelsize=8)
@@ -286,7 +287,7 @@ def clouds(found: Sequence[Cloud], alt: str, reach: float = 5.0) -> DescribedIma
             strip = to_uint8(cloud.drawn).permute(2, 0, 3, 1).flatten(1, 2)  # (H, M * W, 3)
             below.imshow(strip.numpy())
             below.set_xlabel("decoded from random numbers", size=9)
-            _frame(below)
+            frame(below)
         return describe(figure, alt)
 
 
@@ -300,13 +301,6 @@ def shade() -> Colormap:
 def _plain_ticks(ax: Axes) -> None:
     """1,024 and not 2^10."""
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-
-
-def _frame(ax: Axes) -> None:
-    ax.set(xticks=[], yticks=[])
-    ax.grid(False)
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=LIGHT, linewidth=0.8)
 
 
 def _size(picture: Tensor) -> str:

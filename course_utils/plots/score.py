@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from course_utils.plots import (
+from course_utils.plots.base import (
     ACCENT,
     GREY,
     INK,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.images import make_grid, to_uint8
-from course_utils.plots import ACCENT, GREY, INK, DescribedImage, canvas, describe
+from course_utils.plots.base import ACCENT, GREY, INK, DescribedImage, canvas, describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

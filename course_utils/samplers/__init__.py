@@ -1,7 +1,7 @@
 """From noise to picture: DDPM, DDIM, Euler and DPM-Solver++(2M).
 
-`steps` holds one step of each, which is the mathematics; `loops` the generators that walk from pure
-noise to a picture and yield every step. The caller owns progress bars, plots and early stopping:
+`steps` holds one step of each, which is the mathematics; `loops` the one loop that walks from pure
+noise to a picture and yields every step. The caller owns progress bars, plots and early stopping:
 
     for step in ddim(denoiser, x_T, schedule, cond, num_steps=25):
         show(step.x0)
@@ -9,11 +9,18 @@ noise to a picture and yield every step. The caller owns progress bars, plots an
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from course_utils.guidance import Denoiser
-from course_utils.samplers.loops import Sampler, Step, ddim, ddpm, dpm_solver_pp_2m, euler
+from course_utils.samplers.loops import (
+    Generators,
+    Sampler,
+    Step,
+    ddim,
+    ddpm,
+    dpm_solver_pp_2m,
+    euler,
+)
 from course_utils.samplers.steps import ddim_step, ddpm_step, dpm_solver_pp_2m_step, euler_step
 from course_utils.schedules import NoiseSchedule
 
@@ -47,7 +54,7 @@ def sample(
     cond: Any = None,
     sampler: str = "dpm++2m",
     num_steps: int = 25,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     **options: Any,
 ) -> Tensor:
     """Run a sampler to its end and return the finished picture, `(B, ...)`.
@@ -56,7 +63,7 @@ def sample(
         sampler: a name in `SAMPLERS`.
         **options: further options of that sampler, such as `start` or DDIM's `eta`.
 
-    The other arguments and the errors are those of `ddpm`; an unknown `sampler` is a ValueError.
+    The other arguments and the errors are those of `Sampler`; an unknown name is a ValueError.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,9 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from course_utils.files import write_atomically
-
-if TYPE_CHECKING:
-    from course_utils.training.loop import EMA
+from course_utils.training.ema import EMA
 
 
 def save_checkpoint(

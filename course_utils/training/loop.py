@@ -11,7 +11,6 @@ that is not: model, optimiser, average and n are all there is to restore.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -20,7 +19,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -28,7 +27,10 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.files import write_atomically
+from course_utils.images import save_png
 from course_utils.training.checkpoint import load_checkpoint, save_checkpoint
+from course_utils.training.ema import EMA
+from course_utils.training.log import Log, SilentLog
 from course_utils.training.processes import shares_cpu
 
 
@@ -40,9 +42,7 @@ class Settings:
     batch_size: int  # of all processes together
     learning_rate: float
     warmup_steps: int = 100
-    decay_fraction: float = (
-        0.3  # the last part of the run, in which the learning rate falls to zero
-    )
+    decay_fraction: float = 0.3  # the last part of the run, in which the rate falls to zero
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)  # 0.99 follows the gradient faster; runs are short
     max_grad_norm: float = 1.0
@@ -74,37 +74,6 @@ class Task(Protocol):
     def sample_grid(self, model: Any) -> Tensor | None:
         """A picture (3, H, W) in [-1, 1] that shows how far training has come."""
         ...
-
-
-@dataclass
-class EMA:
-    """Exponential moving average of parameters: average <- d * average + (1 - d) * parameter.
-
-    Early on the decay is min(decay, (1 + n) / (10 + n)), so that the random start is soon
-    forgotten.
-    """
-
-    decay: float
-    average: dict[str, Tensor] = field(default_factory=dict)
-
-    def update(self, model: nn.Module, step: int) -> None:
-        """Take in the parameters after optimiser step `step` (the first is 0)."""
-        named = dict(model.named_parameters())
-        if not self.average:
-            self.average = {k: v.detach().clone() for k, v in named.items()}
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(
-            list(self.average.values()),
-            [named[k].detach() for k in self.average],
-            1.0 - decay,
-        )
-
-    def copy_to(self, model: nn.Module) -> None:
-        """Overwrite the model's parameters with the average."""
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if name in self.average:
-                    parameter.copy_(self.average[name])
 
 
 def learning_rate(settings: Settings, step: int) -> float:
@@ -200,7 +169,7 @@ def train(task: Task, settings: Settings, folder: str | Path, progress: bool = T
     began = saved = time.monotonic()
     done = start
     model.train()
-    with DelayedInterrupt() as interrupt:
+    with log, DelayedInterrupt() as interrupt:
         for step in _bar(start, pace, task.name, progress and main, log):
             spent = seconds + time.monotonic() - began
             pace.look(step, spent)
@@ -373,51 +342,6 @@ class DelayedInterrupt:
         self.asked = True
 
 
-class Log:
-    """A CSV file, and TensorBoard where it is installed. After a resume, later rows are dropped."""
-
-    FIELDS = ("step", "seconds", "name", "value")
-
-    def __init__(self, folder: Path, start: int) -> None:
-        self.path = folder / "log.csv"
-        self.last: dict[str, float] = {}
-        rows = []
-        if self.path.exists() and start:
-            with self.path.open(newline="") as file:
-                rows = [r for r in csv.reader(file) if r and r[0].isdigit() and int(r[0]) < start]
-        self.file = self.path.open("w", newline="")
-        self.writer = csv.writer(self.file)
-        self.writer.writerow(self.FIELDS)
-        self.writer.writerows(rows)
-        self.tensorboard = None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
-        except ImportError:
-            pass  # the CSV holds the same numbers
-
-    def write(self, step: int, seconds: float, figures: dict[str, float]) -> None:
-        """Add one row a figure."""
-        self.last = figures
-        for name, value in figures.items():
-            self.writer.writerow([step, round(seconds, 1), name, f"{value:.6g}"])
-            if self.tensorboard:
-                self.tensorboard.add_scalar(name, value, step)
-        self.file.flush()
-
-
-class SilentLog(Log):
-    """What processes other than the first write to."""
-
-    def __init__(self) -> None:
-        self.last: dict[str, float] = {}
-
-    def write(self, step: int, seconds: float, figures: dict[str, float]) -> None:
-        """Only remember the last figures."""
-        self.last = figures
-
-
 def _bar(start: int, pace: Pace, name: str, progress: bool, log: Log) -> Iterator[int]:
     from tqdm.auto import tqdm
 
@@ -444,8 +368,6 @@ def _save_samples(task: Task, model: nn.Module, ema: EMA | None, folder: Path, s
     with torch.no_grad():
         grid = task.sample_grid(model)
     if grid is not None:
-        from course_utils.images import save_png
-
         save_png(grid, folder / "samples" / f"{step:06d}.png")
     if backup is not None:
         EMA(0.0, backup).copy_to(model)

@@ -32,29 +32,26 @@ are answered with `say(sentence, "warning")`. A part of your own: class attribut
 
 from __future__ import annotations
 
-import atexit
 import base64
-import functools
 import html
 import os
 import threading
-import time
 import traceback
-import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import anywidget
 import traitlets
 
+from course_utils.images import to_pil
 from course_utils.widgets._parts import Box, Part, clean_value, parts_of, tree_of
+from course_utils.widgets._sheet import sheet
+from course_utils.widgets._worker import Job, Work, Worker
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
-
-    from course_utils.pipeline import Pipeline
 
 HERE = Path(__file__).parent
 BASE_JS = (HERE / "_base.js").read_text(encoding="utf-8")
@@ -63,17 +60,8 @@ HEAVY = ("png", "sheet", "preview", "data")  # keys of a part's state that hold 
 MAX_UPLOAD = 64 * 2**20  # bytes of a file; a photograph of 49 megapixels has about 20 MiB
 SUMMARY = "<small>the view in words</small>"
 PATIENCE = 20.0  # seconds that a cell waits for the first computing, to keep its picture
-REPORT_EVERY = 0.08  # seconds between two messages on progress: a page shows no more
-# Hold this while a network that others share is changed, for instance has its layers hooked.
-NETWORKS = threading.RLock()
 
-Report = Callable[..., None]
-Work = Callable[[Report, Callable[[], bool]], Any]
 Kind = Literal["note", "warning", "error"]
-
-
-class Cancelled(Exception):
-    """Raised by `report` in a worker whose work is no longer wanted."""
 
 
 class View(anywidget.AnyWidget):
@@ -110,10 +98,10 @@ class View(anywidget.AnyWidget):
 
     def __init__(self, *nodes: Part | Box) -> None:
         self.error: BaseException | None = None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._handlers: dict[str, list[tuple[Callable[[Any], object], bool]]] = {}
         self._uploads: dict[tuple[str, str], list[bytes]] = {}
-        self._worker = _Worker(self)
+        self._worker = Worker(self)
         root = Box("column", nodes)
         self._parts = {part.name: part for part in parts_of(root)}
         traits: dict[str, traitlets.TraitType] = {}
@@ -157,7 +145,7 @@ class View(anywidget.AnyWidget):
     def put(self, name: str, **changes: Any) -> None:
         """Change the state of a part (its label, value, text, png, disabled, hidden, ...)."""
         self.part(name)  # that there is one
-        with self._lock, self.hold_sync():  # one message
+        with self.lock, self.hold_sync():  # one message
             light = getattr(self, f"p_{name}")
             for key in light["heavy"]:
                 if key in changes:
@@ -198,14 +186,14 @@ class View(anywidget.AnyWidget):
 
         A screen reader reads a note when it is idle, a warning or an error at once.
         """
-        with self._lock:
+        with self.lock:
             self.status = {"text": text, "kind": kind}
 
     def fail(self, error: BaseException) -> None:
         """Keep an exception that nobody expected and show it."""
         self.error = error
         text = "".join(traceback.format_exception(error))
-        with self._lock:
+        with self.lock:
             self.status = {
                 "text": f"{type(error).__name__}: {error}",
                 "kind": "error",
@@ -226,8 +214,6 @@ class View(anywidget.AnyWidget):
 
     def fallback(self) -> bytes:
         """PNG of the present state, for pages without a kernel: GitHub, nbconvert, PDF."""
-        from course_utils.widgets._sheet import sheet
-
         shown = [part for part in map(self.part, self._parts) if not part.get("hidden")]
         return sheet(self.label, shown)
 
@@ -306,7 +292,7 @@ class View(anywidget.AnyWidget):
             quiet: show no progress, for work that is over before one could read it.
             stopped: called when this work was cancelled or failed, under the lock.
         """
-        self._worker.start(_Job(work, done, stopped, text, quiet), cancel)
+        self._worker.start(Job(work, done, stopped, text, quiet), cancel)
 
     def stop(self) -> None:
         """Cancel what is being computed."""
@@ -338,7 +324,7 @@ class View(anywidget.AnyWidget):
 
     def set_state(self, sync_data: dict) -> None:
         """What a page sends; it may come in another thread than ours."""
-        with self._lock:
+        with self.lock:
             super().set_state(sync_data)
 
     def _receive(self, _: object, content: dict[str, Any], buffers: list[Any]) -> None:
@@ -359,7 +345,7 @@ class View(anywidget.AnyWidget):
 
     def _moved(self, name: str, value: Any, final: bool = True) -> None:
         """A control has a new value: keep it, then call its handlers."""
-        with self._lock:
+        with self.lock:
             part = self.part(name)
             value = clean_value(part, value)
             if part.get("value") != value:
@@ -380,151 +366,10 @@ class View(anywidget.AnyWidget):
             self.say(f"The file has more than {MAX_UPLOAD // 2**20} MiB; choose a smaller one.")
         elif content["index"] == content["count"] - 1:
             whole = (b"".join(self._uploads.pop(key)), str(content.get("file", "")))
-            with self._lock:
+            with self.lock:
                 self.put(name, file=whole[1])
                 for handler, _ in tuple(self._handlers.get(name, ())):
                     handler(whole)
-
-
-class _Job:
-    """Work for the worker thread, and whether it is still wanted."""
-
-    def __init__(
-        self,
-        work: Work,
-        done: Callable[[Any], object] | None,
-        stopped: Callable[[], object] | None,
-        text: str,
-        quiet: bool,
-    ) -> None:
-        self.work, self.done, self.stopped, self.text = work, done, stopped, text
-        self.quiet, self.cancelled = quiet, threading.Event()
-
-
-_workers: weakref.WeakSet[_Worker] = weakref.WeakSet()
-
-
-@atexit.register
-def _stop_workers() -> None:
-    """Let no thread compute while the interpreter ends: torch's threads would abort it."""
-    for worker in list(_workers):
-        worker.close()
-
-
-class _Worker:
-    """One thread a view, started with its first work: runs the last job that was handed in."""
-
-    def __init__(self, view: View) -> None:
-        self.view, self.idle = view, threading.Event()
-        self.idle.set()
-        self._more = threading.Condition()
-        self._next: _Job | None = None
-        self._now: _Job | None = None
-        self._thread: threading.Thread | None = None
-        self._closed = False
-        _workers.add(self)
-
-    @property
-    def working(self) -> bool:
-        return not self.idle.is_set()
-
-    def start(self, job: _Job, cancel: bool) -> None:
-        with self._more:
-            if self._closed:
-                return
-            if cancel and self._now is not None:
-                self._now.cancelled.set()
-            self._next = job
-            self.idle.clear()
-            if self._thread is None:
-                name = f"view: {self.view.label}"
-                self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
-                self._thread.start()
-            self._more.notify()
-
-    def cancel(self) -> None:
-        with self._more:
-            waiting, self._next = self._next, None
-            if self._now is not None:
-                self._now.cancelled.set()
-            elif waiting is not None:
-                self.idle.set()
-        if waiting is not None:
-            self._stopped(waiting)
-
-    def close(self) -> None:
-        self.cancel()
-        with self._more:
-            self._closed = True
-            self._more.notify()
-            thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout=5)
-
-    def _loop(self) -> None:
-        while True:
-            with self._more:
-                while self._next is None and not self._closed:
-                    self._more.wait()
-                if self._closed:
-                    return
-                self._now, self._next = self._next, None
-            assert self._now is not None
-            try:
-                self._run(self._now)
-            except Exception as error:  # shown and kept: the thread goes on for the next work
-                self._stopped(self._now)
-                self._fail(error)
-            # Not under `_more`: who holds the view's lock may wait for it.
-            self._progress(False, 0.0, "")
-            with self._more:
-                self._now = None
-                if self._next is None:
-                    self.idle.set()
-
-    def _run(self, job: _Job) -> None:
-        import torch
-
-        last = 0.0
-
-        def report(fraction: float | None = None, text: str | None = None) -> None:
-            nonlocal last
-            if job.cancelled.is_set():
-                raise Cancelled
-            now = time.monotonic()
-            if not job.quiet and now - last >= REPORT_EVERY:
-                last = now
-                self._progress(True, fraction, job.text if text is None else text)
-
-        if not job.quiet:
-            self._progress(True, None, job.text)
-        try:
-            with torch.no_grad():
-                result = job.work(report, job.cancelled.is_set)
-        except Cancelled:
-            job.cancelled.set()
-        with self.view._lock:
-            if not job.cancelled.is_set():
-                if job.done is not None:
-                    job.done(result)
-                return
-        self._stopped(job)
-
-    def _stopped(self, job: _Job) -> None:
-        """Tell whoever started it that work will not come to its end."""
-        if job.stopped is not None and not self._closed:
-            with self.view._lock:
-                job.stopped()
-
-    def _progress(self, running: bool, fraction: float | None, text: str) -> None:
-        if self._closed:
-            return
-        with self.view._lock:
-            self.view.progress = {"running": running, "fraction": fraction, "text": text}
-
-    def _fail(self, error: Exception) -> None:
-        if not self._closed:
-            self.view.fail(error)
 
 
 def as_png(pixels: Tensor | Image.Image | bytes) -> bytes:
@@ -539,86 +384,7 @@ def as_png(pixels: Tensor | Image.Image | bytes) -> bytes:
 
     from PIL import Image
 
-    from course_utils.images import to_pil
-
     image = pixels if isinstance(pixels, Image.Image) else to_pil(pixels)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-@functools.cache
-def _load_pipeline(name: str) -> Pipeline:
-    from course_utils.pipeline import Pipeline
-
-    return Pipeline.load(name)
-
-
-def default_pipeline() -> Pipeline:
-    """The course's own model, read once for all views (half a second). Call it in a worker."""
-    from course_utils.hub import DEFAULT_MODEL
-
-    with NETWORKS:
-        return _load_pipeline(DEFAULT_MODEL)
-
-
-MOST_LETTERS = 400  # of a prompt whose words are looked up: the model reads far fewer
-
-
-class Prompted(NamedTuple):
-    """What the model is given for what a person typed.
-
-    Attributes:
-        caption: the prompt that the model is given.
-        said: a sentence or more on how the text was read; often nothing where it was not.
-        odd: whether a person should look at that.
-    """
-
-    caption: str
-    said: str
-    odd: bool
-
-
-def read_prompt(pipeline: Pipeline, typed: str, literal: bool = False) -> Prompted:
-    """Read what a person typed as a caption that the model was taught, or leave it as it stands.
-
-    Args:
-        pipeline: which model draws; where nobody wrote down its words, nothing is read.
-        typed: the text.
-        literal: whether to leave it as it stands.
-
-    Raises:
-        TypeError, ValueError: the text is no text.
-    """
-    from course_utils.pipeline import check_prompt
-    from course_utils.reader import read
-
-    check_prompt(typed)
-    if literal or pipeline.vocabulary is None:
-        notes = prompt_notes(pipeline, typed)
-        return Prompted(typed, notes, bool(notes))
-    reading = read(typed, pipeline.vocabulary)
-    said = reading.describe()
-    return Prompted(reading.caption, f"{said[:1].upper()}{said[1:]}.", bool(reading.unsure))
-
-
-def prompt_notes(pipeline: Pipeline, prompt: str) -> str:
-    """What course_utils has to say on a prompt before it is drawn, as sentences; often nothing.
-
-    An empty prompt, words that the model does not see, words that it does not know with known
-    ones near them.
-
-    Raises:
-        TypeError, ValueError: the prompt is no text.
-    """
-    from course_utils.pipeline import check_prompt
-
-    check_prompt(prompt)
-    notes = pipeline.notes(prompt[:MOST_LETTERS])
-    if len(prompt) > MOST_LETTERS:
-        room = pipeline.tokenizer.model_max_length - 2
-        notes = [
-            f"the prompt has {len(prompt):,} letters, and the model reads its first {room} tokens",
-            *(note for note in notes if "does not see" not in note),
-        ]
-    return " ".join(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in notes)

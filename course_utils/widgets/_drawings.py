@@ -21,8 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from course_utils.evaluation.judge import Judge
 from course_utils.files import write_atomically
-from course_utils.widgets._base import default_pipeline, read_prompt
+from course_utils.images import to_pil
+from course_utils.widgets._course_model import default_pipeline, read_prompt
 from course_utils.widgets._scores import Scores, score
 
 if TYPE_CHECKING:
@@ -142,8 +144,6 @@ class Studio:
         """Who looks, choosing among the concepts that the pipeline knows."""
         with self._lock:
             if self._judge is None:
-                from course_utils.evaluation.judge import Judge
-
                 judge, vocabulary = Judge.load(), self.pipeline.vocabulary
                 names = [c.name for c in vocabulary.concepts] if vocabulary else judge.concepts
                 known = [name for name in names if name in judge.concepts]
@@ -214,8 +214,6 @@ def studio() -> Studio:
 
 
 def _to_image(pixels: Any) -> Image.Image:
-    from course_utils.images import to_pil
-
     return to_pil(pixels)
 
 

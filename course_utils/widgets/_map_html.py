@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from course_utils.widgets._base import as_png
+from course_utils.widgets._shades import shaded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -281,8 +282,6 @@ def size_words(shape: Sequence[int]) -> str:
 
 def _shade(values: Tensor) -> bytes:
     """(H, W) as a PNG with a pixel for each number."""
-    from course_utils.widgets._shades import shaded
-
     return as_png(shaded(values, -REACH, REACH))
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.pipeline import DEFAULT_STEPS, Pipeline
-from course_utils.plots import paper_t
+from course_utils.plots.base import paper_t
 from course_utils.samplers import Step
 from course_utils.strip import frame_numbers
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from course_utils.files import write_atomically
 from course_utils.images import to_uint8
-from course_utils.plots import paper_t
+from course_utils.plots.base import paper_t
 from course_utils.predictions import to_epsilon
 from course_utils.strip import frame_numbers
 from course_utils.widgets._base import BASE_CSS, HERE
@@ -304,8 +305,6 @@ def save(recording: Recording, path: str | Path) -> Path:
     Raises:
         ValueError: another ending.
     """
-    from course_utils.files import write_atomically
-
     path = Path(path)
     if path.suffix not in {".gif", ".html"}:
         raise ValueError(f"path is {str(path)!r}; expected one that ends with .gif or .html")

@@ -11,6 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from course_utils.data.captions import BACKGROUND_WORDS, STYLES
+from course_utils.data.emoji import BACKGROUND_NAMES
+from course_utils.evaluation import metrics
+from course_utils.vocabulary import words_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -48,9 +53,6 @@ def read_prompt(prompt: str, vocabulary: Vocabulary | None) -> Asked:
     Returns:
         The object, style and background that it names.
     """
-    from course_utils.data.captions import BACKGROUND_WORDS, STYLES
-    from course_utils.vocabulary import words_of
-
     words = words_of(prompt[:LONGEST])
     concept, place = _find_concept(words, vocabulary)
     rest = [word for i, word in enumerate(words) if i not in place]
@@ -91,8 +93,6 @@ def _find_concept(words: Sequence[str], vocabulary: Vocabulary | None) -> tuple[
 @functools.cache
 def _phrase(text: str) -> tuple[str, ...]:
     """The words of a name or synonym; there are a few thousand of them."""
-    from course_utils.vocabulary import words_of
-
     return tuple(words_of(text))
 
 
@@ -175,10 +175,6 @@ def score(pixels: Tensor, prompt: str, judge: Judge, vocabulary: Vocabulary | No
         object where there is one.
     """
     import torch
-
-    from course_utils.data.captions import STYLES
-    from course_utils.data.emoji import BACKGROUND_NAMES
-    from course_utils.evaluation import metrics
 
     pixels = pixels.float().cpu().clamp(-1, 1)
     asked = read_prompt(prompt, vocabulary)

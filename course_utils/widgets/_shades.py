@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from course_utils.plots import ACCENT, INK, TINT
+from course_utils.plots.base import ACCENT, INK, TINT
 
 STOPS = ("#ffffff", TINT, ACCENT, INK)  # as `plots.latents.shade`: light is small, dark is large
 

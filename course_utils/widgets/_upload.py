@@ -6,6 +6,8 @@ import io
 import warnings
 from typing import TYPE_CHECKING
 
+from course_utils.images import from_pil
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -29,8 +31,6 @@ def read_upload(data: bytes, name: str = "the file", size: int = 64) -> Tensor:
     """
     import numpy as np
     from PIL import Image, ImageOps
-
-    from course_utils.images import from_pil
 
     name = name if len(name) <= 60 else f"{name[:57]}..."
     if not data:

@@ -12,10 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_utils.pipeline import DEFAULT_SEED, DEFAULT_STEPS
+from course_utils.lessons import find_lesson
+from course_utils.pipeline import DEFAULT_SEED, DEFAULT_STEPS, check_prompt
+from course_utils.schedules import check_int
 from course_utils.widgets import _map_html
-from course_utils.widgets._base import Prompted, View, default_pipeline, read_prompt
+from course_utils.widgets._base import View
+from course_utils.widgets._course_model import Prompted, default_pipeline, read_prompt
 from course_utils.widgets._map_html import PLACES, SIZES
+from course_utils.widgets._part_runs import PARTS, Trace, shapes
 from course_utils.widgets._parts import (
     bar,
     button,
@@ -28,6 +32,7 @@ from course_utils.widgets._parts import (
     slider,
     text,
 )
+from course_utils.widgets._sheet import sheet
 
 if TYPE_CHECKING:
     from course_utils.lessons import Lesson
@@ -63,9 +68,6 @@ class ArchitectureMap(View):
         num_steps: int = DEFAULT_STEPS,
         lessons: Path | None = None,
     ) -> None:
-        from course_utils.pipeline import check_prompt
-        from course_utils.schedules import check_int
-
         check_prompt(prompt)
         check_int("seed", seed, 0, MOST_SEED)
         check_int("num_steps", num_steps, 1, MOST_STEPS)
@@ -105,8 +107,6 @@ class ArchitectureMap(View):
         Raises:
             ValueError: no such part.
         """
-        from course_utils.widgets._part_runs import PARTS, Trace
-
         if part is not None and part not in PARTS:
             raise ValueError(f"part is {part!r}; expected one of {', '.join(PARTS)}, or None")
         typed, seed, steps, literal = asked = self._asked()
@@ -124,8 +124,6 @@ class ArchitectureMap(View):
             return trace, prompt
 
         def done(found: tuple[Trace, Prompted]) -> None:
-            from course_utils.widgets._part_runs import shapes
-
             self._trace, prompt = found
             self._traced = asked
             self._pipeline = self._trace.pipeline
@@ -182,8 +180,6 @@ class ArchitectureMap(View):
         return {name: _map_html.size_words(shape) for name, shape in self._sizes.items()}
 
     def _lesson(self, number: str) -> dict[str, Any]:
-        from course_utils.lessons import find_lesson
-
         lesson = find_lesson(number)
         path = self._notebook(lesson)
         return {
@@ -216,8 +212,6 @@ class ArchitectureMap(View):
 
     def fallback(self) -> bytes:
         """PNG of the present state: what each part gave, and its size."""
-        from course_utils.widgets._sheet import sheet
-
         outputs: Mapping[str, Output] = {} if self._trace is None else self._trace.outputs
         items = []
         for name, place in PLACES.items():

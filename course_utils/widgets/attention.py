@@ -13,8 +13,11 @@ import html as escaping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_utils.pipeline import DEFAULT_SEED, DEFAULT_STEPS
-from course_utils.widgets._base import Prompted, View, as_png, default_pipeline, read_prompt
+from course_utils.pipeline import DEFAULT_SEED, DEFAULT_STEPS, check_prompt
+from course_utils.schedules import check_int
+from course_utils.strip import frame_numbers
+from course_utils.widgets._base import View, as_png
+from course_utils.widgets._course_model import Prompted, default_pipeline, read_prompt
 from course_utils.widgets._parts import (
     bar,
     button,
@@ -30,6 +33,7 @@ from course_utils.widgets._parts import (
     slider,
     text,
 )
+from course_utils.widgets._word_maps import change, change_on_object, draw, is_word, without
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,9 +75,6 @@ class CrossAttention(View):
         seed: int = DEFAULT_SEED,
         num_steps: int = DEFAULT_STEPS,
     ) -> None:
-        from course_utils.pipeline import check_prompt
-        from course_utils.schedules import check_int
-
         check_prompt(prompt)
         check_int("seed", seed, 0, MOST_SEED)
         check_int("num_steps", num_steps, 1, 50)
@@ -129,8 +130,6 @@ class CrossAttention(View):
 
     def draw(self) -> None:
         """Draw the prompt that stands in the field, in the background."""
-        from course_utils.widgets._word_maps import draw
-
         typed, seed, literal = asked = self["prompt"], int(self["seed"]), bool(self["literal"])
         if asked == self._asked:
             return  # it is being drawn, or it is there
@@ -172,8 +171,6 @@ class CrossAttention(View):
 
     def _first_word(self) -> int:
         """The first word that says something: the first of three letters or more."""
-        from course_utils.widgets._word_maps import is_word
-
         assert self._drawn is not None
         words = self._drawn.words
         long = [i for i, word in enumerate(words) if is_word(word) and len(word.text) > 2]
@@ -204,7 +201,6 @@ class CrossAttention(View):
     def _update(self) -> None:
         """Show the map of the chosen word at the chosen step, and the numbers."""
         from course_utils.plots.attention import overlay
-        from course_utils.widgets._word_maps import is_word
 
         drawn = self._drawn
         if drawn is None:
@@ -233,8 +229,6 @@ class CrossAttention(View):
 
     def _strip_steps(self) -> list[int]:
         """Which steps the strip shows, from 1."""
-        from course_utils.strip import frame_numbers
-
         if self._drawn is None:
             return []
         return [1 + at for at in frame_numbers(self._drawn.num_steps - 1, FRAMES)]
@@ -260,7 +254,6 @@ class CrossAttention(View):
 
     def _remove(self, _: Any) -> None:
         from course_utils.plots.attention import overlay
-        from course_utils.widgets._word_maps import change, change_on_object, draw, without
 
         drawn, word = self._drawn, self._word
         if drawn is None:
@@ -297,8 +290,6 @@ def _when(drawn: Drawn, step: int) -> str:
 
 def _chips(drawn: Drawn, chosen: int, step: int, side: int | None) -> str:
     """The words as buttons, each with a bar that shows its share of the attention."""
-    from course_utils.widgets._word_maps import is_word
-
     shares = drawn.shares(step, side)
     largest = max(shares)
     chips = []

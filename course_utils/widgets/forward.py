@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_utils.data import BACKGROUNDS, STYLES, CaptionedEmoji
 from course_utils.schedules import NoiseSchedule, check_int
 from course_utils.widgets._base import View
 from course_utils.widgets._parts import (
@@ -111,8 +112,6 @@ def curve(values: Tensor) -> dict[str, Any]:
 
 def example_pictures() -> dict[str, Tensor]:
     """Pictures to start from: a name and (3, 64, 64) each."""
-    from course_utils.data import BACKGROUNDS, STYLES, CaptionedEmoji
-
     emoji = CaptionedEmoji(subset="core")
     known = {concept.name: concept.index for concept in emoji.concepts}
     style, colour = STYLES.index(STYLE), list(BACKGROUNDS).index(BACKGROUND)

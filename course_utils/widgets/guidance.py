@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from course_utils.evaluation.sweep import Sweep
+from course_utils.evaluation.sweep_results import Sweep
 from course_utils.guidance import check_guidance_scale
-from course_utils.widgets._base import View, prompt_notes, read_prompt
+from course_utils.widgets._base import View
+from course_utils.widgets._course_model import prompt_notes, read_prompt
 from course_utils.widgets._drawings import (
     GRID_CSS,
     MAX_COUNT,
@@ -209,7 +210,7 @@ class GuidanceExplorer(View):
                 except ValueError as error:  # a scale at which the numbers overflow
                     self.say(str(error), "warning")
                     return
-                with self._lock:
+                with self.lock:
                     if not cancelled():
                         self._drawn(subject, scale)
 

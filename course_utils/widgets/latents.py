@@ -15,7 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from course_utils.hub import DEFAULT_MODEL, find_folder
+from course_utils.models import VAE
+from course_utils.runtime import pick_device
 from course_utils.widgets._base import View, as_png
+from course_utils.widgets._latent_edits import (
+    EXAMPLES,
+    SEEN,
+    Edits,
+    apply,
+    changed,
+    example,
+    psnr,
+    to_scale,
+)
 from course_utils.widgets._parts import (
     Part,
     bar,
@@ -31,6 +44,9 @@ from course_utils.widgets._parts import (
     slider,
     upload,
 )
+from course_utils.widgets._shades import shaded
+from course_utils.widgets._sheet import sheet
+from course_utils.widgets._upload import read_upload
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,8 +100,6 @@ class LatentStudio(View):
     css = (HERE / "latents.css").read_text(encoding="utf-8")
 
     def __init__(self, pipeline: Pipeline | None = None, a: str = "cat", b: str = "dog") -> None:
-        from course_utils.widgets._latent_edits import to_scale
-
         for which, name in (("a", a), ("b", b)):
             if name not in NAMES:
                 raise ValueError(f"{which} is {name!r}; expected one of {', '.join(NAMES)}")
@@ -164,8 +178,6 @@ class LatentStudio(View):
         self.busy(work, done=done, text="reading the model and the pictures")
 
     def _source(self, vae: VAE, value: str) -> Source:
-        from course_utils.widgets._latent_edits import example
-
         pixels = self._own if value == OWN and self._own is not None else example(value)
         latents = vae.to_latents(pixels[None].to(vae.device))
         decoded = vae.to_pixels(latents)
@@ -178,8 +190,6 @@ class LatentStudio(View):
         self._load(tuple(key for key in ("a", "b") if key not in self._sources))
 
     def _upload(self, file: tuple[bytes, str]) -> None:
-        from course_utils.widgets._upload import read_upload
-
         try:
             self._own = read_upload(*file)
         except ValueError as error:
@@ -245,8 +255,6 @@ class LatentStudio(View):
 
     def _update(self, _: Any = None) -> None:
         """Show the edited numbers now, and decode them in the worker thread."""
-        from course_utils.widgets._latent_edits import Edits, apply
-
         vae = self._vae
         if vae is None or not self._sources.keys() >= {"a", "b"}:
             return  # `_load` is on its way and ends here
@@ -280,9 +288,6 @@ class LatentStudio(View):
     def fallback(self) -> bytes:
         """PNG of the present state, with the four channels as shades."""
         import torch
-
-        from course_utils.widgets._shades import shaded
-        from course_utils.widgets._sheet import sheet
 
         items = []
         for channel in range(CHANNELS):
@@ -356,8 +361,6 @@ def _cost(bits: int | None, pixels: int, numbers: int) -> str:
 
 def _quality(a: Source, decoded: Tensor) -> str:
     """How far the decoded picture is from A, and from what the latents of A give."""
-    from course_utils.widgets._latent_edits import SEEN, changed, psnr
-
     now, best = psnr(decoded, a.pixels), psnr(a.decoded, a.pixels)
     far = changed(decoded, a.decoded)
     return (
@@ -368,8 +371,6 @@ def _quality(a: Source, decoded: Tensor) -> str:
 
 def _called(value: str) -> str:
     """What the alt text calls a picture."""
-    from course_utils.widgets._latent_edits import EXAMPLES
-
     if value == OWN:
         return "your own picture"
     thing, style, background = EXAMPLES[value]
@@ -377,10 +378,6 @@ def _called(value: str) -> str:
 
 
 def _bundled_vae() -> VAE:
-    from course_utils.hub import DEFAULT_MODEL, find_folder
-    from course_utils.models import VAE
-    from course_utils.runtime import pick_device
-
     return _fitting(VAE.from_pretrained(find_folder(DEFAULT_MODEL) / "vae").to(pick_device()))
 
 

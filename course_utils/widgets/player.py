@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_utils.widgets._base import (
-    View,
-    as_png,
-    default_pipeline,
-    read_prompt,
-)
+from course_utils.pipeline import check_prompt, check_settings
+from course_utils.schedules import check_int
+from course_utils.widgets._base import View, as_png
+from course_utils.widgets._course_model import default_pipeline, read_prompt
 from course_utils.widgets._parts import (
     bar,
     button,
@@ -96,15 +95,13 @@ class DenoisingPlayer(View):
         draw: bool = True,
         literal: bool = False,
     ) -> None:
-        from course_utils.pipeline import check_prompt, check_settings
-        from course_utils.schedules import check_int
-
         check_prompt(prompt)
         check_settings(num_steps, guidance_scale, 0.0, sampler)
         check_int("seed", seed, 0, MOST_SEED)
         check_int("num_steps", num_steps, 1, MOST_STEPS)
         self._pipeline = pipeline
         self._recording: Recording | None = None
+        self._drawing = False
         super().__init__(
             bar(
                 text("prompt", "prompt", prompt),
@@ -168,10 +165,8 @@ class DenoisingPlayer(View):
     # --- what the learner does ---------------------------------------------------------------
 
     def _pressed(self, _: int) -> None:
-        """Draw; while it draws, the same button stops it."""
-        if self.working:
-            self.stop()
-        else:
+        """Draw. While it draws, a press changes nothing: a double click draws once."""
+        if not self._drawing:
             self._draw()
 
     def _typed(self) -> None:
@@ -198,15 +193,13 @@ class DenoisingPlayer(View):
 
             def on_step(step: Step) -> None:
                 nonlocal shown
-                import time
-
                 words = f"step {step.step} of {number_of_steps}"
                 report(0.95 * step.step / number_of_steps, f"drawing: {words}")
                 now = time.monotonic()
                 if now - shown > 0.15 or step.step == number_of_steps:
                     shown = now
                     preview = as_png(pipeline.decode(step.x)[0].cpu())
-                    with self._lock:
+                    with self.lock:
                         if not cancelled():
                             self.put("player", preview=preview, words=words)
 
@@ -242,7 +235,8 @@ class DenoisingPlayer(View):
         self._ready(True)
 
     def _ready(self, ready: bool) -> None:
-        self.put("draw", label="Draw" if ready else "Stop drawing")
+        self._drawing = not ready
+        self.put("draw", label="Draw" if ready else "Drawing")
         for name in ("gif", "html"):
             self.put(name, disabled=not ready or self._recording is None)
 

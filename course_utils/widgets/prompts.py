@@ -11,7 +11,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from course_utils.widgets._base import View, prompt_notes, read_prompt
+from course_utils.pipeline import check_prompt
+from course_utils.schedules import check_int
+from course_utils.widgets._base import View
+from course_utils.widgets._course_model import prompt_notes, read_prompt
 from course_utils.widgets._drawings import (
     GRID_CSS,
     MAX_COUNT,
@@ -196,9 +199,6 @@ class PromptLab(View):
         literal: bool | None = None,
         judge: Judge | None = None,
     ) -> None:
-        from course_utils.pipeline import check_prompt
-        from course_utils.schedules import check_int
-
         check_int("seed", seed, 0, MAX_SEED)
         check_int("count", count, 1, MAX_COUNT)
         check_int("num_steps", num_steps, 1, MAX_STEPS)

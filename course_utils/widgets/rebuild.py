@@ -14,22 +14,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from course_utils.evaluation.sweep import weights_sha256
+from course_utils.pipeline import DEFAULT_SAMPLER
+from course_utils.widgets import guidance, prompts
 from course_utils.widgets._drawings import FOLDER, Recipe, Studio, write_sheet
 
 
 def recipes() -> list[Recipe]:
     """What the views show while nothing is drawn."""
-    from course_utils.widgets import guidance, prompts
-
     return list(dict.fromkeys([*guidance.grid_recipes(), *prompts.example_recipes()]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw everything and write the two files."""
     import torch
-
-    from course_utils.evaluation.sweep import weights_sha256
-    from course_utils.pipeline import DEFAULT_SAMPLER
 
     parser = argparse.ArgumentParser(
         prog="python -m course_utils.widgets.rebuild",

@@ -11,7 +11,7 @@ import pytest
 from harness import PATIENCE, Notebook, View
 from playwright.sync_api import Locator, expect
 
-from course_utils.evaluation.sweep import Sweep
+from course_utils.evaluation.sweep_results import Sweep
 
 CODE = "from course_utils.widgets import GuidanceExplorer\nview = GuidanceExplorer()\nview"
 DIAL = re.compile("guidance scale")

@@ -48,7 +48,7 @@ def draw(notebook: Notebook, view: View, prompt: str, steps: int = 2) -> None:
     """Type a prompt, draw, and wait for the picture.
 
     Python is asked, since the page shows nothing that tells a new drawing from an equal one before
-    it. A press that comes while that is still under way stops it.
+    it. A press that comes while that is still under way changes nothing.
     """
     notebook.expect_python("before = player._recording; print(player.working)", "False")
     view.set_slider("steps", steps)
@@ -155,7 +155,20 @@ def test_another_prompt_is_another_picture(notebook: Notebook, shown: View) -> N
     shown.expect_pixels_change("player", apple)
 
 
-def test_the_page_stays_alive_and_a_second_click_cancels(
+def test_a_double_click_draws_once(notebook: Notebook, shown: View) -> None:
+    """The second click comes while the first one's drawing is under way, and does not stop it."""
+    notebook.python(SLOWLY)
+    notebook.python("before = player._recording")
+    shown.set_slider("steps", 3)
+    shown.button(re.compile("^Draw$")).dblclick()
+    notebook.expect_python("print(player._recording is not before and not player.working)", "True")
+    assert notebook.python("pipeline.decode = decode") == ""
+    shown.expect_text("how", "3 steps")
+    expect(shown.button(re.compile("^Draw$"))).to_be_enabled()
+    shown.expect_idle()
+
+
+def test_the_page_stays_alive_and_a_drawing_can_be_stopped(
     notebook: Notebook, shown: View, tmp_path: Path
 ) -> None:
     shown.expect_idle()
@@ -172,7 +185,8 @@ def test_the_page_stays_alive_and_a_second_click_cancels(
     shown.set_slider("steps", 3)  # meanwhile the controls move
     expect(shown.part("num_steps").locator("output")).to_have_text("3")
     shown.screenshot(tmp_path / "player_busy.png")
-    press(shown, "^Stop drawing$")
+    expect(shown.button(re.compile("^Drawing$"))).to_be_visible()
+    press(shown, "^Stop$")
     shown.expect_message("Stopped; the player shows the picture before it.")
     assert notebook.python("pipeline.decode = decode") == ""
     shown.expect_idle()

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_utils.checks.claims_08 import SweetSpot
 from course_utils.evaluation import Estimate
-from course_utils.evaluation.sweep import Point, SweepSettings, SweetSpot
-from course_utils.evaluation.sweep import Sweep as MeasuredSweep
+from course_utils.evaluation.sweep_results import Point, SweepSettings
+from course_utils.evaluation.sweep_results import Sweep as MeasuredSweep
 
 # --- guide ---------------------------------------------------------------------------------------
 

@@ -13,24 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from course_utils.checks.claims_08 import best_scale, follows_half, oversaturates
 from course_utils.evaluation import Estimate, Judge
 from course_utils.evaluation.judge import JUDGE_SHA256
-from course_utils.evaluation.sweep import (
+from course_utils.evaluation.sweep import SweepBench, main, pipeline_draw, sweep, weights_sha256
+from course_utils.evaluation.sweep_results import (
     FILE,
     VARIANTS,
     Line,
     Point,
     Sweep,
     SweepSettings,
-    _Bench,
-    best_scale,
-    follows_half,
-    main,
-    oversaturates,
     pareto_front,
-    pipeline_draw,
-    sweep,
-    weights_sha256,
 )
 from course_utils.models.base import WeightsError
 from course_utils.pipeline import Pipeline
@@ -145,7 +139,7 @@ def test_the_concepts_come_from_a_subset_of_the_data(model: Pipeline, judge: Jud
 
     def asked(subset: str | None) -> set[str]:
         settings = dataclasses.replace(TINY, subset=subset, prompts=24)
-        bench = _Bench(more, judge, settings)
+        bench = SweepBench(more, judge, settings)
         assert set(bench.scene.names) == set(bench.scene.judge.concepts)
         return {bench.scene.names[prompt.concept] for prompt in bench.prompts}
 

@@ -1,5 +1,6 @@
 """The training loop: what it computes, what it leaves behind, what it refuses."""
 
+import contextlib
 import csv
 import json
 import math
@@ -18,8 +19,10 @@ from tiny import SETTINGS, TinyTask, run
 from torch import nn
 from torch.testing import assert_close
 
+from course_utils.training import loop
+from course_utils.training.ema import EMA
+from course_utils.training.log import Log
 from course_utils.training.loop import (
-    EMA,
     DelayedInterrupt,
     Settings,
     learning_rate,
@@ -161,6 +164,29 @@ def test_a_finished_run_stays_as_it_is(tmp_path: Path) -> None:
     assert_close(load_file(tmp_path / CHECKPOINT), before, atol=0, rtol=0)
     assert (tmp_path / "log.csv").read_bytes() == log
     assert torch.equal(task.model.state_dict()["0.weight"], before["ema.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("task", "error"),
+    [({}, None), ({"nan_at": 2}, FloatingPointError), ({"interrupts": {2: 1}}, KeyboardInterrupt)],
+)
+def test_the_log_is_closed_however_a_run_ends(
+    task: dict[str, Any],
+    error: type[BaseException] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logs: list[Log] = []
+
+    def kept(*args: Any) -> Log:
+        logs.append(Log(*args))
+        return logs[-1]
+
+    monkeypatch.setattr(loop, "Log", kept)
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        run(tmp_path, task, steps=4)
+    assert logs[0].file.closed
+    assert logs[0].tensorboard is None or logs[0].tensorboard.file_writer is None
 
 
 def test_draws_depend_on_seed_step_and_process() -> None:

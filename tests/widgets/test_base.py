@@ -18,7 +18,8 @@ from PIL import Image
 from tiny_pipeline import tiny_pipeline
 
 from course_utils.widgets import _base
-from course_utils.widgets._base import View, as_png, prompt_notes, read_prompt
+from course_utils.widgets._base import View, as_png
+from course_utils.widgets._course_model import prompt_notes, read_prompt
 from course_utils.widgets._parts import (
     chart,
     check,

@@ -27,7 +27,7 @@ def test_noised_is_the_formula(name: str) -> None:
 
 
 def test_the_models_schedule_ends_in_pure_noise() -> None:
-    from course_utils.widgets._base import default_pipeline
+    from course_utils.widgets._course_model import default_pipeline
 
     ours, models = SCHEDULES["zero_snr"][1](), default_pipeline().schedule
     torch.testing.assert_close(ours.alpha_bar, models.alpha_bar, rtol=1e-5, atol=1e-7)

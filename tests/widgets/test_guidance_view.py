@@ -11,7 +11,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from course_utils.evaluation.sweep import Sweep
+from course_utils.evaluation.sweep_results import Sweep
 from course_utils.widgets.guidance import (
     GRID_PROMPTS,
     GRID_SCALES,

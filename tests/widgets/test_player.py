@@ -135,7 +135,9 @@ def test_the_view_draws_and_describes(pipeline: Pipeline, tmp_path: Path) -> Non
     view.close()
 
 
-def test_a_second_click_cancels(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_click_changes_nothing_and_stop_cancels(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     view = DenoisingPlayer(num_steps=2, pipeline=pipeline)
     view.wait(60)
     before = view.recording
@@ -149,8 +151,10 @@ def test_a_second_click_cancels(pipeline: Pipeline, monkeypatch: pytest.MonkeyPa
     view["num_steps"] = 100
     view._moved("draw", 1)
     assert going.wait(60)
-    assert view.part("draw")["label"] == "Stop drawing" and view.part("gif")["disabled"]
-    view._moved("draw", 2)
+    assert view.part("draw")["label"] == "Drawing" and view.part("gif")["disabled"]
+    view._moved("draw", 2)  # the second half of a double click
+    assert view.working and not view._worker._now.cancelled.is_set()
+    view.stop()
     view.wait(60)
     assert view.recording is before and "Stopped" in view.status["text"]
     assert view.part("draw")["label"] == "Draw" and not view.part("gif")["disabled"]
