@@ -14,6 +14,7 @@ import regex
 from course_utils.data import load_concepts, subsets
 from course_utils.files import write_atomically
 from course_utils.models.base import WeightsError
+from course_utils.spelling import plain
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,10 @@ class Vocabulary:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, lower case: runs of letters and digits, and each emoji as a word."""
+    """The words of a text, spelt plainly: runs of letters and digits, and each emoji as a word."""
     letters = r"[\p{L}\p{M}\p{N}]+"
-    emoji = r"\p{Extended_Pictographic}(?:\uFE0F|\u200D\p{Extended_Pictographic}|\p{EMod})*"
-    text = text.lower().replace("’", "'")
-    return regex.findall(rf"{letters}(?:'{letters})*|{emoji}", text)
+    emoji = r"\p{Extended_Pictographic}(?:\u200D\p{Extended_Pictographic})*"
+    return regex.findall(rf"{letters}(?:'{letters})*|{emoji}", plain(text))
 
 
 def _concepts_by_keyword(subset: str) -> dict[str, list[str]]:
@@ -145,7 +145,7 @@ def _concepts_by_keyword(subset: str) -> dict[str, list[str]]:
         return {}
     ranked: dict[str, list[tuple[int, str]]] = {}
     for concept in load_concepts(subset):
-        for rank, word in enumerate((concept.char, *concept.keywords)):
+        for rank, word in enumerate((plain(concept.char), *concept.keywords)):
             ranked.setdefault(word, []).append((rank, concept.name))
     return {word: [name for _, name in sorted(names)] for word, names in ranked.items()}
 
