@@ -359,10 +359,9 @@ _copies: weakref.WeakKeyDictionary[nn.Module, FastUNet] = weakref.WeakKeyDiction
 
 def is_copied(unet: nn.Module) -> bool:
     """Whether `prepare` makes a copy: every part is one that this file knows, and small enough."""
-    parts = list(unet.modules())
     return (
         type(unet) is UNet
-        and all(type(part) in KNOWN and "forward" not in vars(part) for part in parts)
+        and all(type(part) in KNOWN and "forward" not in vars(part) for part in unet.modules())
         and all(p.dtype == torch.float32 and p.device.type == "cpu" for p in unet.parameters())
         and sum(p.numel() for p in unet.parameters()) <= LARGEST
     )

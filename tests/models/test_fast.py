@@ -154,7 +154,7 @@ def test_text_and_time_are_worked_out_once_a_prompt(monkeypatch: pytest.MonkeyPa
 
         monkeypatch.setattr(attend, "kv", counting)
     list(SAMPLERS["ddim"](denoiser, x_T, schedule, cond, 10))
-    assert len(read) == len(copy.attends) == 4  # and not ten times as many
+    assert len(read) == len(copy.attends) == 7  # and not ten times as many
     assert sorted(copy.added) == [99 + 100 * i for i in range(10)]
 
 
