@@ -46,6 +46,7 @@ class Vocabulary:
         styles, backgrounds: the art styles and background colours.
         held_out: pairs (concept, style) that were never trained on.
         words: every word of the training captions.
+        kind: "emoji", one centred thing on a plain colour, or "scenes".
     """
 
     subset: str
@@ -54,6 +55,7 @@ class Vocabulary:
     backgrounds: tuple[str, ...] = ()
     held_out: tuple[tuple[str, str], ...] = ()
     words: frozenset[str] = field(default_factory=frozenset)
+    kind: str = "emoji"
 
     def __post_init__(self) -> None:
         given = {word for text in self.words for word in words_of(text)}
@@ -123,6 +125,7 @@ class Vocabulary:
                 backgrounds=tuple(data.get("backgrounds", ())),
                 held_out=tuple((str(name), str(style)) for name, style in data.get("held_out", ())),
                 words=frozenset(data.get("words", ())),
+                kind=str(data.get("kind", "emoji")),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise WeightsError(f"{path} is not a list of concepts ({error!r})") from error

@@ -128,7 +128,7 @@ class SceneBench:
         self.pipeline, self.settings, self.on_batch = pipeline, settings, on_batch
         self.world = World(pipeline.vocabulary.subset)
         self.judge = judge.among([concept.name for concept in self.world.concepts])
-        self.places = PlaceReader(self.world)
+        self.places = PlaceReader()
 
     # --- drawing ---------------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ class SceneBench:
         parts = pixels.split(self.settings.batch_size)
         return torch.cat([vae.to_pixels(vae.to_latents(x.to(vae.device))).cpu() for x in parts])
 
-    # --- reading -----------------------------------------------------------------------------------
+    # --- reading -------------------------------------------------------------------------------
 
     def read(self, asked: Sequence[Asked], pixels: Tensor) -> dict[str, Tensor]:
         """Whether each asked word is right in each picture.

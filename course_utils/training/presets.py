@@ -118,7 +118,7 @@ CPU = Preset(
         "decoder": Settings(500, 16, 5e-4, 50, 0.4, 0.0, ema_decay=0.995),
         "denoiser": Settings(3800, 32, 1e-3, 100, 0.3, 0.01, ema_decay=0.998, sample_every=500),
         "scenes-decoder": Settings(6000, 16, 6e-4, 50, 0.5, 0.0, ema_decay=0.998, sample_every=500),
-        "scenes": Settings(20_000, 64, 1e-3, 200, 0.3, 0.01, ema_decay=0.999, sample_every=1000),
+        "scenes": Settings(60_000, 32, 1e-3, 200, 0.3, 0.01, ema_decay=0.999, sample_every=2000),
     },
     scenes=ScenePreset("scenes", 2048, _text(160, 3), (80, 160), 4, 8, 98_304),
 )
@@ -183,7 +183,7 @@ GPU = Preset(
             9_000, 1024, 1e-3, 500, 0.4, 0.01, ema_decay=0.9995, log_every=50, compile=True
         ),
     },
-    scenes=ScenePreset("everyday", 4096, _text(192, 4), (96, 192), 4, 8, 600_000),
+    scenes=ScenePreset("everyday", 4096, _text(192, 4), (96, 192), 4, 8, 200_000, captions=3),
 )
 
 PRESETS: dict[str, Preset] = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU}
