@@ -63,6 +63,11 @@ class Vocabulary:
         named = {word for c in self.concepts for t in (c.name, *c.synonyms) for word in words_of(t)}
         object.__setattr__(self, "words", frozenset(given | named))
 
+    @property
+    def is_read(self) -> bool:
+        """Whether prompts are read before they are drawn; captions of scenes are as people type."""
+        return self.kind == "emoji"
+
     def knows(self, word: str) -> bool:
         """Whether a training caption held the word; "cat's" counts as "cat"."""
         return word in self.words or word.removesuffix("'s") in self.words

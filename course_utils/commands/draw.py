@@ -206,7 +206,7 @@ def understand(pipe: Pipeline, typed: str, literal: bool) -> str:
     """The prompt that the model is given; says on stderr how the typed text was read."""
     from course_utils.reader import read
 
-    if literal or pipe.vocabulary is None:
+    if literal or pipe.vocabulary is None or not pipe.vocabulary.is_read:
         say(f"note: {note}" for note in pipe.notes(typed))
         return typed
     reading = read(typed, pipe.vocabulary)

@@ -51,10 +51,11 @@ def read_prompt(pipeline: Pipeline, typed: str, literal: bool = False) -> Prompt
         TypeError, ValueError: the text is no text.
     """
     check_prompt(typed)
-    if literal or pipeline.vocabulary is None:
+    vocabulary = pipeline.vocabulary
+    if literal or vocabulary is None or not vocabulary.is_read:
         notes = prompt_notes(pipeline, typed)
         return Prompted(typed, notes, bool(notes))
-    reading = read(typed, pipeline.vocabulary)
+    reading = read(typed, vocabulary)
     said = reading.describe()
     return Prompted(reading.caption, f"{said[:1].upper()}{said[1:]}.", bool(reading.unsure))
 
