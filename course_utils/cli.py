@@ -24,9 +24,10 @@ COMMANDS = {
     "reset": "a fresh copy of a lesson or a challenge; yours is kept beside it",
     "verify": "verify your answer to a challenge",
     "demo": "the interactive views as one page, for a projector",
+    "playground": "a web page that draws what you type, without Python",
     "grade": "grade the challenges of a class",
     "release": "for authors: write notebooks/ from solutions/",
-    "new": "for authors: the skeleton of a challenge",
+    "new": "for authors: the skeleton of a lesson or a challenge",
 }
 
 

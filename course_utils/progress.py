@@ -15,15 +15,14 @@ import datetime
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
-if TYPE_CHECKING:
-    from course_utils.checks import Exercise
-    from course_utils.checks.show import Note
-    from course_utils.lessons import Lesson
+from platformdirs import user_data_dir
+
+from course_utils.lessons import LESSONS, ROOT, Lesson
 
 VARIABLE = "COURSE_PROGRESS"
 EVENTS = ("passed", "wrong", "open", "hint", "shown")
@@ -83,8 +82,6 @@ class Progress:
         try:
             if named:
                 return cls(Path(named).expanduser())
-            from platformdirs import user_data_dir
-
             folder = Path(user_data_dir("sculpting-noise", appauthor=False)).expanduser()
             return cls(folder / "progress.sqlite")
         except (RuntimeError, OSError, KeyError):  # a user without a name or a home
@@ -219,64 +216,88 @@ def _entry(rows: list[tuple[str, str, str, str]], fingerprint: str) -> Entry:
 # --- lessons -------------------------------------------------------------------------------------
 
 
+class Exercise(Protocol):
+    """What is read of an exercise here."""
+
+    @property
+    def id(self) -> str:
+        """Lesson and name, "01.add_noise"."""
+
+    @property
+    def name(self) -> str:
+        """Its name, "add_noise"."""
+
+    @property
+    def minutes(self) -> int:
+        """For a learner."""
+
+    @property
+    def difficulty(self) -> int:
+        """1 to 5."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when what is right does."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """One lesson's exercises and where they stand.
 
     Attributes:
-        number, title: of the lesson.
+        lesson: which.
         exercises: in their order.
         entries: by exercise id.
-        minutes_left: of the open exercises, and of reading while nothing was tried.
     """
 
-    number: str
-    title: str
+    lesson: Lesson
     exercises: tuple[Exercise, ...]
     entries: dict[str, Entry]
-    minutes_left: int
 
     @property
     def open(self) -> list[Exercise]:
         """Exercises still to do, those that changed included."""
         return [e for e in self.exercises if self.entries[e.id].state in ("open", "stale")]
 
+    @property
+    def minutes_left(self) -> int:
+        """Of the open exercises, and of reading while nothing was tried."""
+        reading = max(self.lesson.minutes - sum(e.minutes for e in self.exercises), 0)
+        untouched = all(entry.at == "" for entry in self.entries.values())
+        return sum(e.minutes for e in self.open) + (reading if untouched else 0)
+
     def to_json(self) -> dict[str, Any]:
         """For programs."""
         return {
-            "lesson": self.number,
-            "title": self.title,
+            "lesson": self.lesson.number,
+            "title": self.lesson.title,
             "minutes_left": self.minutes_left,
             "exercises": {id: dataclasses.asdict(entry) for id, entry in self.entries.items()},
         }
 
 
-def standing(number: str, progress: Progress) -> Standing:
-    """Where a lesson stands."""
-    from course_utils.checks import exercises
-    from course_utils.lessons import find_lesson
-
-    lesson = find_lesson(number)
-    every = exercises(lesson.number)
-    entries = progress.entries({e.id: e.fingerprint for e in every})
-    reading = max(lesson.minutes - sum(e.minutes for e in every), 0)
-    untouched = all(entry.at == "" for entry in entries.values())
-    left = sum(e.minutes for e in every if entries[e.id].state in ("open", "stale"))
-    return Standing(
-        lesson.number, lesson.title, every, entries, left + (reading if untouched else 0)
-    )
+def standing(lesson: Lesson, exercises: Sequence[Exercise], progress: Progress) -> Standing:
+    """Where a lesson with these exercises stands."""
+    entries = progress.entries({each.id: each.fingerprint for each in exercises})
+    return Standing(lesson, tuple(exercises), entries)
 
 
-def next_exercise(progress: Progress) -> tuple[Lesson, Exercise] | None:
+def standings(
+    exercises_of: Callable[[str], Sequence[Exercise]], progress: Progress
+) -> list[Standing]:
+    """Where all lessons stand that are written.
+
+    Args:
+        exercises_of: from a lesson's number to its exercises, as `course_utils.checks.exercises`.
+        progress: the file.
+    """
+    written = [lesson for lesson in LESSONS if lesson.written]
+    return [standing(lesson, exercises_of(lesson.number), progress) for lesson in written]
+
+
+def next_exercise(standings: Iterable[Standing]) -> tuple[Lesson, Exercise] | None:
     """The first open exercise of the first lesson that has one; None if all are done."""
-    from course_utils.lessons import LESSONS
-
-    for lesson in LESSONS:
-        if lesson.written:
-            here = standing(lesson.number, progress)
-            if here.open:
-                return lesson, here.open[0]
-    return None
+    return next(((here.lesson, here.open[0]) for here in standings if here.open), None)
 
 
 # --- challenges ----------------------------------------------------------------------------------
@@ -326,7 +347,6 @@ class ChallengeStanding:
 def challenge_standings(progress: Progress) -> list[ChallengeStanding]:
     """Where the challenges stand that are written."""
     from course_utils.challenges.names import NAMES
-    from course_utils.lessons import ROOT
 
     events = progress.events("challenge.")
     found = []
@@ -354,31 +374,3 @@ def _points(text: str) -> tuple[float, float | None]:
 def next_challenge(progress: Progress) -> ChallengeStanding | None:
     """The first that was not passed; None if all were."""
     return next((each for each in challenge_standings(progress) if not each.passed), None)
-
-
-def describe_lesson(number: str, progress: Progress) -> Note:
-    """The panel at the top of a lesson."""
-    from course_utils.checks.show import Note
-
-    here = standing(number, progress)
-    if not here.exercises:
-        return Note(f"Lesson {here.number} has no exercises.")
-    lines = []
-    for exercise in here.exercises:
-        entry = here.entries[exercise.id]
-        tries = f", {entry.tries} tr{'y' if entry.tries == 1 else 'ies'}" if entry.tries else ""
-        lines.append(
-            (
-                exercise.name,
-                f"{WORDS[entry.state]} (difficulty {exercise.difficulty} of 5, "
-                f"{exercise.minutes} min{tries})",
-            )
-        )
-    done = len(here.exercises) - len(here.open)
-    left = f"about {here.minutes_left} minutes left"
-    if here.open:
-        lines.append(("", f"Next: {here.open[0].name}; {left}."))
-    return Note(
-        f"Your progress in lesson {here.number}: {done} of {len(here.exercises)} exercises",
-        tuple(lines),
-    )

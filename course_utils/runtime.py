@@ -2,7 +2,7 @@
 
     from course_utils.runtime import Runtime
 
-    runtime = Runtime.start("00", minutes=15, seconds=60)
+    runtime = Runtime.start("00")
     runtime  # shows a small table
 
 At the end of the notebook `runtime.report()` says how long its cells took.
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from course_utils.lessons import find_lesson
 from course_utils.machine import cpu_model, usable_cores
 
 
@@ -52,21 +53,25 @@ class Runtime:
     def start(
         cls,
         lesson: str,
-        minutes: int,
-        seconds: float,
+        minutes: int | None = None,
+        seconds: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> Runtime:
         """Look at the machine and start the clock.
 
         Args:
             lesson: its number, such as "00".
-            minutes: a learner's time, more than 0.
-            seconds: the time of all cells on two CPU cores, more than 0.
+            minutes: a learner's time, more than 0; what `lessons.py` says if None.
+            seconds: the time of all cells on two CPU cores, more than 0; likewise.
             clock: seconds that only move forward.
 
         Raises:
-            ValueError: a time that is not more than 0.
+            ValueError: a time that is not more than 0, or no such lesson to take it from.
         """
+        if minutes is None or seconds is None:
+            facts = find_lesson(lesson)
+            minutes = facts.minutes if minutes is None else minutes
+            seconds = facts.seconds if seconds is None else seconds
         for name, value in (("minutes", minutes), ("seconds", seconds)):
             if not value > 0:
                 raise ValueError(f"{name} is {value!r}; expected a number above 0")

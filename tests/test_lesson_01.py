@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import math
 import re
 from pathlib import Path
@@ -18,11 +17,13 @@ from course_utils.authoring import check_cells, learner_version, read
 from course_utils.checks import exercises
 from course_utils.checks.lesson_01 import (
     add_noise,
+    forward_step,
+    snr,
+)
+from course_utils.checks.lesson_01_tables import (
     betas_from_alpha_bar,
     cosine_alpha_bar,
-    forward_step,
     linear_betas,
-    snr,
 )
 from course_utils.lessons import find_lesson
 from course_utils.plots import Curve, forward
@@ -174,17 +175,6 @@ def test_exercises_stand_in_the_notebook(notebook: dict[str, Any], cells: dict[s
             cells.values()
         )
     assert sum(e.minutes for e in exercises("01")) < find_lesson("01").minutes
-    assert f"minutes={find_lesson('01').minutes}," in cells["runtime"]
-
-
-def test_solution_cells_are_the_references(cells: dict[str, str]) -> None:
-    for exercise in exercises("01"):
-        cell = cells[exercise.name.replace("_", "-")]
-        (shown,) = [x for x in ast.parse(cell).body if isinstance(x, ast.FunctionDef)]
-        (own,) = ast.parse(inspect.getsource(exercise.reference)).body
-        assert isinstance(own, ast.FunctionDef)
-        assert [ast.dump(x) for x in shown.body[1:]] == [ast.dump(x) for x in own.body[1:]]
-        assert ast.dump(shown.args) == ast.dump(own.args)
 
 
 def test_learners_version_has_blanks(notebook: dict[str, Any]) -> None:

@@ -10,13 +10,8 @@ import torch
 from torch.testing import assert_close
 
 from course_utils.checks.exercise import random_state
-from course_utils.checks.lesson_05 import (
-    CausalBlock,
-    CrossAttention,
-    causal_attention,
-    contrastive_loss,
-    merge_pair,
-)
+from course_utils.checks.lesson_05 import contrastive_loss, merge_pair
+from course_utils.checks.lesson_05_attention import CausalBlock, CrossAttention, causal_attention
 from course_utils.models import CLIP, Tokenizer, clip, tokenizer
 from course_utils.models.blocks import Attention
 from course_utils.plots import DescribedImage

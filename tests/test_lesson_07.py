@@ -27,13 +27,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from course_utils.authoring import check_cells, learner_version, read
 from course_utils.checks.lesson_07 import (
-    BROKEN,
+    DRAW_MISTAKES,
     broken_draw,
     draw,
-    finetune_step,
-    nearest_training_picture,
     predict,
 )
+from course_utils.checks.lesson_07_training import finetune_step, nearest_training_picture
 from course_utils.evaluation import nearest_training
 from course_utils.guidance import Conditioning, guide
 from course_utils.pipeline import Pipeline
@@ -102,7 +101,8 @@ def test_draw_is_the_course_s_pipeline(kind: str) -> None:
     pipeline = tiny_pipeline(1, kind, timestep_spacing="trailing")
     options: dict[str, Any] = {"num_steps": 5, "guidance_scale": 3.0}
     expected = pipeline.draw(PROMPTS[0], seed=7, sampler="ddim", **options).pixels
-    assert_close(draw(PROMPTS[:1], *parts(pipeline), seeded(), **options), expected)
+    drawn = draw(PROMPTS[:1], *parts(pipeline), seeded(), **options)
+    assert_close(drawn, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
@@ -118,12 +118,12 @@ def test_draw_is_diffusers_pipeline(tiny_folder: Path, scale: float) -> None:
 
 
 def test_every_broken_loop_draws_another_picture(tiny: Pipeline) -> None:
-    vague = {"always v"}  # the same where the network predicts v
+    vague = {"always_v"}  # the same where the network predicts v
     right = draw(PROMPTS[:1], *parts(tiny), seeded(), 4)
-    for name in BROKEN.keys() - vague:
+    for name in {mistake.id for mistake in DRAW_MISTAKES} - vague:
         wrong = broken_draw(PROMPTS[:1], *parts(tiny), seeded(), 4, mistake=name)
         assert wrong.shape == right.shape
-        assert float((wrong - right).abs().max()) > 1e-3 or name == "no clamp", name
+        assert float((wrong - right).abs().max()) > 1e-3 or name == "no_clamp", name
 
 
 def test_the_search_is_the_course_s() -> None:
@@ -350,19 +350,6 @@ def test_dot_rows_has_words_and_refuses_nonsense() -> None:
     for panels in ({}, {"d": {}}, {"d": {"a": []}}, {"d": {"a": [1.0]}, "e": {"b": [1.0]}}):
         with pytest.raises(ValueError, match="expected"):
             dot_rows(panels, alt="x")
-
-
-def test_the_solutions_read_like_the_references(cells: dict[str, str]) -> None:
-    import inspect
-
-    for name, function in {
-        "predict": predict,
-        "draw": draw,
-        "nearest": nearest_training_picture,
-        "finetune": finetune_step,
-    }.items():
-        body = cells[name].split("### BEGIN SOLUTION\n")[1].split("    ### END SOLUTION")[0]
-        assert body.strip() in inspect.getsource(inspect.unwrap(function)), name
 
 
 def test_the_prose_keeps_to_the_course_s_style(solution: dict[str, Any]) -> None:

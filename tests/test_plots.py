@@ -224,10 +224,10 @@ def test_the_drawing_names_bad_input() -> None:
 
 def test_the_runtime_cell_names_device_threads_and_budget() -> None:
     now = [10.0]
-    runtime = Runtime.start("00", minutes=15, seconds=60, clock=lambda: now[0])
+    runtime = Runtime.start("00", clock=lambda: now[0])
     shown = runtime._repr_mimebundle_()
     for text in (str(runtime), shown["text/html"]):
-        assert "about 15 minutes" in text and "60 seconds on two CPU cores" in text
+        assert "about 15 minutes" in text and "90 seconds on two CPU cores" in text
         assert f"{torch.get_num_threads()} thread" in text and torch.__version__ in text
     now[0] = 52.4
     assert runtime.elapsed == pytest.approx(42.4)

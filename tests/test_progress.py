@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from course_utils import cli, lessons
-from course_utils.progress import Progress, describe_lesson, next_exercise, standing
+from course_utils.checks import exercises, panel
+from course_utils.lessons import find_lesson
+from course_utils.progress import Progress, Standing, next_exercise, standing, standings
 
 NOW = {"01.a": "v1"}
 
@@ -141,15 +143,20 @@ def test_a_kernel_killed_while_it_writes_loses_nothing(tmp_path: Path) -> None:
 # --- lessons and commands ------------------------------------------------------------------------
 
 
-def test_the_panel_says_what_is_left(tmp_path: Path) -> None:
-    progress = Progress(tmp_path / "p.sqlite")
-    before = standing("01", progress)
+def lesson_01(progress: Progress) -> Standing:
+    return standing(find_lesson("01"), exercises("01"), progress)
+
+
+def test_the_panel_says_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COURSE_PROGRESS", str(tmp_path / "p.sqlite"))
+    progress = Progress.default()
+    before = lesson_01(progress)
     assert before.minutes_left >= sum(e.minutes for e in before.exercises) > 0
     first = before.exercises[0]
     progress.record(first.id, "passed", first.fingerprint)
-    after = standing("01", progress)
+    after = lesson_01(progress)
     assert first not in after.open and after.minutes_left < before.minutes_left
-    text = str(describe_lesson("01", progress))
+    text = str(panel("01"))
     assert f"1 of {len(after.exercises)} exercises" in text
     assert not after.open or f"Next: {after.open[0].name}" in text
 
@@ -160,7 +167,7 @@ def test_next_names_the_first_open_exercise(
     monkeypatch.setenv("COURSE_PROGRESS", str(tmp_path / "p.sqlite"))
     progress = Progress.default()
     seen = []
-    while (following := next_exercise(progress)) is not None:
+    while (following := next_exercise(standings(exercises, progress))) is not None:
         _, exercise = following
         seen.append(exercise.id)
         progress.record(exercise.id, "passed", exercise.fingerprint)

@@ -279,12 +279,12 @@ def test_the_readme_s_lessons_are_those_of_the_course() -> None:
         assert row in readme, row
 
 
-def test_notebooks_say_the_minutes_of_the_course() -> None:
+def test_notebooks_take_their_minutes_from_the_course() -> None:
     from course_utils.lessons import LESSONS
 
     for lesson in LESSONS:
         if lesson.written:
             text = lesson.solution.read_text(encoding="utf-8")
-            call = f'Runtime.start(\\"{lesson.number}\\", minutes={lesson.minutes}'
+            call = f'Runtime.start(\\"{lesson.number}\\")'
             assert call in text, lesson.name
             assert f"about {lesson.minutes} minutes" in text, lesson.name

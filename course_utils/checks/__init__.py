@@ -14,12 +14,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import sys
 import textwrap
 from typing import Any
 
+from course_utils import lessons
 from course_utils.checks.examine import Verdict, examine
-from course_utils.checks.exercise import Case, Exercise, Mistake, ModuleCase
+from course_utils.checks.exercise import Case, Exercise, ModuleCase
+from course_utils.checks.mistakes import Mistake, slips
 from course_utils.checks.show import Note, show
+from course_utils.lessons import find_lesson
+from course_utils.progress import WORDS, Progress, standing
 
 __all__ = [
     "Case",
@@ -33,11 +38,13 @@ __all__ = [
     "find_exercise",
     "hint",
     "panel",
+    "slips",
     "solution",
     "summary",
 ]
 
 EXPECT = "COURSE_EXPECT"  # "solved" or "open": then `summary` fails where it is otherwise
+MISSING = object()  # no answer was handed in
 _session: dict[str, str] = {}  # exercise -> "done", "wrong", "open" or "shown", in this process
 _hints: dict[str, int] = {}  # exercise -> hints given in this process
 
@@ -74,27 +81,38 @@ def find_exercise(id: str) -> Exercise:
     raise ValueError(f"exercise is {id!r}; expected one of {names}")
 
 
-def check(id: str, answer: Any) -> Any:
+def check(id: str, answer: Any = MISSING) -> Any:
     """Check an answer, show what was found, and hand back what the lesson goes on with.
 
     Args:
         id: of the exercise, "01.add_noise".
-        answer: your function, class or value.
+        answer: your function, class or value; what has the exercise's name where `check` is called,
+            if it is left out. Where nothing has, because its cell did not run, that is said.
 
     Returns:
-        `answer` if it is right, otherwise the course's own.
+        `answer` if it is right and the page can go on with it, otherwise the course's own.
 
     Raises:
         ValueError: there is no such exercise.
     """
     exercise = find_exercise(id)
-    verdict = examine(exercise, answer)
+    if answer is MISSING:
+        answer = sys._getframe(1).f_globals.get(exercise.name, MISSING)
+    if answer is MISSING:
+        verdict = Verdict(
+            id,
+            "open",
+            f"There is no {exercise.name} yet. Run the cell that holds it; if that shows an error, "
+            "such as a SyntaxError, mend it first.",
+        )
+    else:
+        verdict = examine(exercise, answer)
     passed = verdict.state == "passed"
-    shown = _session.get(id) == "shown"
-    _session[id] = ("shown" if shown else "done") if passed else verdict.state
+    if _session.get(id) not in ("done", "shown"):  # a later slip takes nothing away
+        _session[id] = "done" if passed else verdict.state
     _record(exercise, verdict.state)
     show(_note(exercise, verdict))
-    return answer if passed else exercise.reference
+    return answer if passed and verdict.goes_on else exercise.reference
 
 
 def hint(id: str) -> None:
@@ -129,9 +147,22 @@ def panel(lesson: str) -> Note:
     Args:
         lesson: its number, "01".
     """
-    from course_utils.progress import Progress, describe_lesson
-
-    return describe_lesson(lesson, Progress.default())
+    here = standing(find_lesson(lesson), exercises(lesson), Progress.default())
+    number = here.lesson.number
+    if not here.exercises:
+        return Note(f"Lesson {number} has no exercises.")
+    lines = []
+    for exercise in here.exercises:
+        entry = here.entries[exercise.id]
+        tries = f", {entry.tries} tr{'y' if entry.tries == 1 else 'ies'}" if entry.tries else ""
+        about = f"difficulty {exercise.difficulty} of 5, {exercise.minutes} min{tries}"
+        lines.append((exercise.name, f"{WORDS[entry.state]} ({about})"))
+    if here.open:
+        left = f"about {here.minutes_left} minutes left"
+        lines.append(("", f"Next: {here.open[0].name}; {left}."))
+    done = len(here.exercises) - len(here.open)
+    title = f"Your progress in lesson {number}: {done} of {len(here.exercises)} exercises"
+    return Note(title, tuple(lines))
 
 
 def summary(lesson: str) -> Note:
@@ -163,17 +194,13 @@ def summary(lesson: str) -> Note:
     count = len(every) - len(open_ids)
     title = f"Lesson {lesson}: {count} of {len(every)} exercises done, {len(open_ids)} open."
     if not open_ids:
-        from course_utils.lessons import LESSONS
-
-        following = [x for x in LESSONS if x.number > lesson and x.written]
+        following = [x for x in lessons.LESSONS if x.number > lesson and x.written]
         if following:
             lines.append(("", f"Next: {following[0].number} {following[0].title}."))
     return Note(title, tuple(lines), strong=bool(open_ids))
 
 
 def _record(exercise: Exercise, event: str) -> None:
-    from course_utils.progress import Progress
-
     Progress.default().record(exercise.id, event, exercise.fingerprint)
 
 
@@ -190,7 +217,8 @@ def _note(exercise: Exercise, verdict: Verdict) -> Note:
         if text:
             lines.append((label, text))
     if verdict.state == "passed":
-        return Note(f"{name}: right. The lesson goes on with yours.", tuple(lines))
+        whose = "yours" if verdict.goes_on else "the course's own"
+        return Note(f"{name}: right. The lesson goes on with {whose}.", tuple(lines))
     kind = "answer" if exercise.is_value else "own"
     lines.append(
         (

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from course_utils.checks.mistakes import Mistake
+from course_utils.checks.sources import sources
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,6 @@ class ModuleCase(Case):
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """Something that people write, and what to tell them.
-
-    Attributes:
-        message: names the mistake; one or two sentences to the learner.
-        wrong: the same function with this mistake in it. Whoever gets what it gives has made it.
-    """
-
-    message: str
-    wrong: Callable[..., Any]
-
-
 class StateMismatch(Exception):
     """A learner's module has other parameters than the reference."""
 
@@ -75,11 +64,15 @@ class Exercise:
         gradients: names of arguments (or "parameters" of a module) through which gradients must
             flow as they do in the reference.
         keeps_dtype: the result has the reference's dtype, float64 for float64 included.
-        keeps_device: the function works on tensors of another device. Tried on a GPU where there is
-            one, otherwise on torch's meta device; leave it off where code must read values.
+        keeps_device: the function works on tensors of another device; one that does not is right
+            with a remark. Tried on a GPU where there is one, otherwise on torch's meta device;
+            leave it off where code must read values.
         rtol, atol: the tolerance, relative to the largest expected value and absolute.
         seconds: the most that all calls together may take.
         extra: further properties: takes the candidate, returns what is wrong, or None.
+        remark: takes a right answer, returns why the page can't go on with it, or None.
+        page: makes a call of the size that the page makes later, from a generator.
+        page_seconds: an answer that takes longer for it is right, and the page goes on without it.
         is_value: the learner writes a value and not code; `extra` looks at it.
         is_open: of a value: says whether it is still empty.
     """
@@ -100,6 +93,9 @@ class Exercise:
     atol: float = 1e-5
     seconds: float = 10.0
     extra: Callable[[Any], str | None] | None = None
+    remark: Callable[[Any], str | None] | None = None
+    page: Callable[[torch.Generator], Case] | None = None
+    page_seconds: float = 0.5
     is_value: bool = False
     is_open: Callable[[Any], bool] = lambda value: not value
 
@@ -123,14 +119,22 @@ class Exercise:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the exercise does: a hash of the sources that define right and wrong."""
-        parts = [self.id]
-        for part in (self.reference, self.cases):
-            try:
-                parts.append(inspect.getsource(part))
-            except (OSError, TypeError):
-                parts.append(repr(part) if self.is_value else "")
+        """Changes when what is right does: a hash of everything that an answer is judged by.
+
+        That is the sources of the reference, the cases and the further checks, and of whatever of
+        `course_utils.checks` they use; not of hints, mistakes and words.
+        """
+        judges = (self.reference, self.cases, self.call, self.extra, self.is_open)
+        rules = (self.gradients, self.keeps_dtype, self.keeps_device, self.rtol, self.atol)
+        parts = [self.id, repr(rules), *sources(judges)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def call_seeded(candidate: Any, case: Case) -> Any:
+    """Call with a fixed random state, so that noise of one's own is recognised as such."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return candidate(*case.args, **case.kwargs)
 
 
 # --- modules -------------------------------------------------------------------------------------

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Generator, Tensor
 
-from course_utils.checks.exercise import Case, Exercise, Mistake
-
-
-def _seeded(candidate: Callable[..., Any], case: Case) -> Any:
-    """Call with a fixed random state, so that noise of one's own is recognised as such."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return candidate(*case.args, **case.kwargs)
-
+from course_utils.checks.exercise import Case, Exercise, call_seeded
+from course_utils.checks.lesson_01_tables import BETAS, COSINE, LINEAR_BETAS
+from course_utils.checks.mistakes import slips
 
 # --- 01.forward_step -----------------------------------------------------------------------------
 
@@ -35,6 +27,11 @@ def _forward_step_cases(generator: Generator) -> Iterator[Case]:
     yield Case((x_prev, epsilon, torch.tensor(0.25)), label="five numbers in float64")
 
 
+def _forward_step_page(generator: Generator) -> Case:
+    x_prev, epsilon = torch.randn(2, 8, 3, 64, 64, generator=generator)
+    return Case((x_prev, epsilon, torch.tensor(0.02)), label="a step of 8 pictures of 3 x 64 x 64")
+
+
 FORWARD_STEP = Exercise(
     "01.forward_step",
     forward_step,
@@ -46,119 +43,36 @@ FORWARD_STEP = Exercise(
     ),
     difficulty=1,
     minutes=5,
-    call=_seeded,
+    call=call_seeded,
     keeps_dtype=True,
     gradients=("x_prev", "epsilon"),
-    mistakes=(
-        Mistake(
-            "Both square roots are missing. beta_t is the variance that the noise should have, and "
-            "a number multiplied by w gets w squared times its variance: so w is sqrt(beta_t), and "
-            "sqrt(1 - beta_t) for the picture.",
-            lambda x, epsilon, b: (1 - b) * x + b * epsilon,
-        ),
-        Mistake(
-            "The weight of the noise has no square root. With weight beta_t its variance would be "
-            "beta_t squared; it should be beta_t.",
-            lambda x, epsilon, b: (1 - b).sqrt() * x + b * epsilon,
-        ),
-        Mistake(
-            "The weight of the picture has no square root. With 1 - beta_t the picture keeps "
-            "(1 - beta_t) squared of its variance, and the total shrinks.",
-            lambda x, epsilon, b: (1 - b) * x + b.sqrt() * epsilon,
-        ),
-        Mistake(
-            "The picture is not scaled down, so each step adds variance and the values grow "
-            "without end. Multiply x_prev by sqrt(1 - beta_t).",
-            lambda x, epsilon, b: x + b.sqrt() * epsilon,
-        ),
-        Mistake(
-            "The two weights are swapped: beta_t is the small share, and it belongs to the noise.",
-            lambda x, epsilon, b: b.sqrt() * x + (1 - b).sqrt() * epsilon,
-        ),
-        Mistake(
-            "The noise is subtracted. Noise with the other sign is noise as well, but the later "
-            "lessons solve this equation for x0 and for epsilon, and they count on the plus.",
-            lambda x, epsilon, b: (1 - b).sqrt() * x - b.sqrt() * epsilon,
-        ),
-        Mistake(
-            "It draws noise of its own. Use the epsilon that it is given, so that the caller "
-            "decides on the noise and can repeat it.",
-            lambda x, epsilon, b: (1 - b).sqrt() * x + b.sqrt() * torch.randn_like(x),
-        ),
-    ),
-)
-
-
-# --- 01.linear_betas -----------------------------------------------------------------------------
-
-
-def linear_betas(beta_start: float, beta_end: float, num_train_timesteps: int) -> Tensor:
-    """T betas in a straight line, both ends included."""
-    return torch.linspace(beta_start, beta_end, num_train_timesteps, dtype=torch.float32)
-
-
-def _linear_betas_cases(generator: Generator) -> Iterator[Case]:
-    end = 0.5 + 0.3 * float(torch.rand((), generator=generator))
-    for arguments in ((0.1, 0.5, 5), (0.05, round(end, 3), 8), (1e-4, 0.02, 1000)):
-        yield Case(arguments)
-
-
-def _line(shift: float, divisor: int) -> Callable[[float, float, int], Tensor]:
-    def betas(start: float, end: float, T: int) -> Tensor:
-        return start + (end - start) * (torch.arange(T) + shift) / (T + divisor)
-
-    return betas
-
-
-LINEAR_BETAS = Exercise(
-    "01.linear_betas",
-    linear_betas,
-    _linear_betas_cases,
-    hints=(
-        "torch has a function that makes equally spaced numbers from a start to an end.",
-        "torch.arange leaves its end out and takes a step; torch.linspace takes how many.",
-        "torch.linspace(first value, last value, how many, dtype=torch.float32)",
-    ),
-    difficulty=1,
-    minutes=3,
-    keeps_dtype=True,
-    mistakes=(
-        Mistake(
-            "The last beta stays below beta_end: T numbers have T - 1 gaps between them, so divide "
-            "by T - 1. torch.linspace does it for you.",
-            _line(0, 0),
-        ),
-        Mistake(
-            "The first beta is already one step above beta_start. Count from 0 to T - 1 and divide "
-            "by T - 1, so that both ends are hit.",
-            _line(1, 0),
-        ),
-        Mistake(
-            "torch.arange(start, end, step) takes a step as its third number. torch.linspace takes "
-            "how many numbers you want, and hits both ends.",
-            lambda start, end, T: torch.arange(start, end, T),
-        ),
-        Mistake(
-            "There is one beta too many: T numbers are wanted, both ends included.",
-            lambda start, end, T: torch.linspace(start, end, T + 1),
-        ),
-        Mistake(
-            "The square roots of these betas rise in a straight line. That is Stable Diffusion's "
-            "schedule, which comes further down; here the betas themselves do.",
-            lambda start, end, T: torch.linspace(start**0.5, end**0.5, T) ** 2,
-        ),
-        Mistake(
-            "These betas rise by a constant factor. Here they rise by a constant amount.",
-            lambda start, end, T: torch.logspace(math.log10(start), math.log10(end), T),
-        ),
-        Mistake(
-            "These are the alphas, 1 - beta_t. The betas themselves are wanted.",
-            lambda start, end, T: 1 - torch.linspace(start, end, T),
-        ),
-        Mistake(
-            "The table runs backwards: the first step adds the least noise, beta_start.",
-            lambda start, end, T: torch.linspace(end, start, T),
-        ),
+    page=_forward_step_page,
+    mistakes=slips(
+        """
+        no_roots: `(1 - beta_t).sqrt()` -> `(1 - beta_t)`
+            `beta_t.sqrt()` -> `beta_t`
+            Both square roots are missing. beta_t is the variance that the noise should have, and a
+            number multiplied by w gets w squared times its variance: so w is sqrt(beta_t), and
+            sqrt(1 - beta_t) for the picture.
+        noise_without_root: `beta_t.sqrt()` -> `beta_t`
+            The weight of the noise has no square root. With weight beta_t its variance would be
+            beta_t squared; it should be beta_t.
+        picture_without_root: `(1 - beta_t).sqrt()` -> `(1 - beta_t)`
+            The weight of the picture has no square root. With 1 - beta_t the picture keeps (1 -
+            beta_t) squared of its variance, and the total shrinks.
+        picture_at_full_size: `(1 - beta_t).sqrt() * x_prev` -> `x_prev`
+            The picture is not scaled down, so each step adds variance and the values grow without
+            end. Multiply x_prev by sqrt(1 - beta_t).
+        weights_swapped: `(1 - beta_t).sqrt() * x_prev` -> `beta_t.sqrt() * x_prev`
+            `+ beta_t.sqrt()` -> `+ (1 - beta_t).sqrt()`
+            The two weights are swapped: beta_t is the small share, and it belongs to the noise.
+        noise_subtracted: `x_prev + ` -> `x_prev - `
+            The noise is subtracted. Noise with the other sign is noise as well, but the later
+            lessons solve this equation for x0 and for epsilon, and they count on the plus.
+        own_noise: `* epsilon` -> `* torch.randn_like(x_prev)`
+            It draws noise of its own. Use the epsilon that it is given, so that the caller decides
+            on the noise and can repeat it.
+        """
     ),
 )
 
@@ -184,46 +98,10 @@ def _add_noise_cases(generator: Generator) -> Iterator[Case]:
     yield Case((x0, epsilon, alpha_bar, torch.tensor([3, 11])), label="two pictures in float64")
 
 
-def _mix(
-    picture: Callable[[Tensor], Tensor],
-    noise: Callable[[Tensor], Tensor],
-    look_up: Callable[[Tensor, Tensor], Tensor] = lambda table, t: table[t],
-) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """add_noise with other weights, or with another look at the table."""
-
-    def mixed(x0: Tensor, epsilon: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
-        a = look_up(alpha_bar, t).view(-1, *[1] * (x0.ndim - 1))
-        return picture(a) * x0 + noise(a) * epsilon
-
-    return mixed
-
-
-def _looked_up(
-    look_up: Callable[[Tensor, Tensor], Tensor],
-) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    return _mix(lambda a: a.sqrt(), lambda a: (1 - a).sqrt(), look_up)
-
-
-def _not_broadcast(x0: Tensor, epsilon: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
-    a = alpha_bar[t]
-    return a.sqrt() * x0 + (1 - a).sqrt() * epsilon
-
-
-def _four_dimensions(x0: Tensor, epsilon: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
-    a = alpha_bar[t].view(-1, 1, 1, 1)
-    return a.sqrt() * x0 + (1 - a).sqrt() * epsilon
-
-
-def _whole_table(x0: Tensor, epsilon: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
-    return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * epsilon
-
-
-def _own_noise(x0: Tensor, epsilon: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
-    return add_noise(x0, torch.randn_like(x0), alpha_bar, t)
-
-
-def _linear_beta(table: Tensor, t: Tensor) -> Tensor:
-    return 1 - linear_betas(1e-4, 0.02, 1000)[t]
+def _add_noise_page(generator: Generator) -> Case:
+    x0, epsilon = torch.randn(2, 16, 3, 64, 64, generator=generator)
+    table = torch.linspace(0.99, 0.01, 16)
+    return Case((x0, epsilon, table, torch.arange(16)), label="16 pictures of 3 x 64 x 64")
 
 
 ADD_NOISE = Exercise(
@@ -235,104 +113,73 @@ ADD_NOISE = Exercise(
         "table with the whole tensor t.",
         "alpha_bar[t] has shape (B,). Give it dimensions of size 1, (B, 1, 1, 1), so that each "
         "number meets its own picture. Then take the two square roots.",
-        "a = alpha_bar[t].view(-1, 1, 1, 1), or with as many ones as x0 has further dimensions; "
-        "then a.sqrt() * x0 + (1 - a).sqrt() * epsilon.",
+        "a = alpha_bar[t].view(-1, *[1] * (x0.ndim - 1)), one number for each picture; "
+        "then a.sqrt() * x0 + ... * epsilon.",
     ),
     difficulty=2,
     minutes=10,
-    call=_seeded,
+    call=call_seeded,
     gradients=("x0", "epsilon"),
+    page=_add_noise_page,
     keeps_dtype=True,
-    mistakes=(
-        Mistake(
-            "The square roots are missing. alpha_bar_t is a share of the variance, and a picture "
-            "multiplied by w keeps w squared of its variance: so w is sqrt(alpha_bar_t), and "
-            "sqrt(1 - alpha_bar_t) for the noise.",
-            _mix(lambda a: a, lambda a: 1 - a),
-        ),
-        Mistake(
-            "The noise has the weight 1 - sqrt(alpha_bar_t); it should be sqrt(1 - alpha_bar_t). "
-            "The variances add up to 1, not the weights.",
-            _mix(lambda a: a.sqrt(), lambda a: 1 - a.sqrt()),
-        ),
-        Mistake(
-            "The weight of the noise has no square root: sqrt(1 - alpha_bar_t) belongs there.",
-            _mix(lambda a: a.sqrt(), lambda a: 1 - a),
-        ),
-        Mistake(
-            "The weight of the picture has no square root: sqrt(alpha_bar_t) belongs there.",
-            _mix(lambda a: a, lambda a: (1 - a).sqrt()),
-        ),
-        Mistake(
-            "The weights are swapped: alpha_bar_t is the share of the picture, near 1 at t = 0.",
-            _mix(lambda a: (1 - a).sqrt(), lambda a: a.sqrt()),
-        ),
-        Mistake(
-            "The picture keeps its full size while noise is added, so the variance grows beyond 1. "
-            "Multiply x0 by sqrt(alpha_bar_t).",
-            _mix(torch.ones_like, lambda a: (1 - a).sqrt()),
-        ),
-        Mistake(
-            "The noise comes at full strength at every t. Multiply epsilon by "
-            "sqrt(1 - alpha_bar_t).",
-            _mix(lambda a: a.sqrt(), torch.ones_like),
-        ),
-        Mistake(
-            "It squares alpha_bar_t, as if the table held its square roots. The weights are "
-            "sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t).",
-            _mix(lambda a: a, lambda a: (1 - a**2).sqrt()),
-        ),
-        Mistake(
-            "It uses beta_t, the noise of one step. A jump over all steps up to t needs "
-            "alpha_bar_t, the product of all 1 - beta_s.",
-            _looked_up(lambda table, t: table[t] / table[t - 1]),
-        ),
-        Mistake(
-            "It looks up `betas`, the noise of one step, and not the table that it is given. A "
-            "jump over all steps up to t needs alpha_bar[t].",
-            _looked_up(_linear_beta),
-        ),
-        Mistake(
-            "It looks up alpha_bar[t - 1]. Papers count t from 1; our t is the index already, from "
-            "0 to T - 1.",
-            _looked_up(lambda table, t: table[t - 1]),
-        ),
-        Mistake(
-            "It looks up alpha_bar[t + 1]. The noise of timestep t is in row t of the table.",
-            _looked_up(lambda table, t: table[t + 1]),
-        ),
-        Mistake(
-            "All pictures get the timestep of the first one. Index the table with the whole tensor "
-            "t: alpha_bar[t] has one number a picture.",
-            _looked_up(lambda table, t: table[t[:1].expand_as(t)]),
-        ),
-        Mistake(
-            "It multiplies up the table once more. alpha_bar is the running product already; look "
-            "it up at t.",
-            _looked_up(lambda table, t: table.cumprod(0)[t]),
-        ),
-        Mistake(
-            "alpha_bar[t] has shape (B,), one number a picture, and broadcasting lines it up with "
-            "the last dimension, the columns of pixels. Give it dimensions of size 1, "
-            "(B, 1, 1, 1), so that each number meets its own picture.",
-            _not_broadcast,
-        ),
-        Mistake(
-            "It uses the whole table. Look up the rows that are asked for: alpha_bar[t], one "
-            "number a picture.",
-            _whole_table,
-        ),
-        Mistake(
-            "This works for pictures (B, C, H, W), and not yet for points (B, 2), which come later "
-            "in the lesson. Make as many dimensions of size 1 as x0 has after its first: "
-            "view(-1, *[1] * (x0.ndim - 1)).",
-            _four_dimensions,
-        ),
-        Mistake(
-            "It draws noise of its own. Use the epsilon that it is given: training compares the "
-            "network's answer with exactly this noise.",
-            _own_noise,
-        ),
+    mistakes=slips(
+        """
+        no_roots: `alpha_bar_t.sqrt()` -> `alpha_bar_t`
+            `(1 - alpha_bar_t).sqrt()` -> `(1 - alpha_bar_t)`
+            The square roots are missing. alpha_bar_t is a share of the variance, and a picture
+            multiplied by w keeps w squared of its variance: so w is sqrt(alpha_bar_t), and sqrt(1 -
+            alpha_bar_t) for the noise.
+        one_minus_root: `(1 - alpha_bar_t).sqrt()` -> `(1 - alpha_bar_t.sqrt())`
+            The noise has the weight 1 - sqrt(alpha_bar_t); it should be sqrt(1 - alpha_bar_t). The
+            variances add up to 1, not the weights.
+        noise_without_root: `(1 - alpha_bar_t).sqrt()` -> `(1 - alpha_bar_t)`
+            The weight of the noise has no square root: sqrt(1 - alpha_bar_t) belongs there.
+        picture_without_root: `alpha_bar_t.sqrt()` -> `alpha_bar_t`
+            The weight of the picture has no square root: sqrt(alpha_bar_t) belongs there.
+        weights_swapped: `alpha_bar_t.sqrt() * x0` -> `(1 - alpha_bar_t).sqrt() * x0`
+            `+ (1 - alpha_bar_t).sqrt()` -> `+ alpha_bar_t.sqrt()`
+            The weights are swapped: alpha_bar_t is the share of the picture, near 1 at t = 0.
+        picture_at_full_size: `alpha_bar_t.sqrt() * x0` -> `x0`
+            The picture keeps its full size while noise is added, so the variance grows beyond 1.
+            Multiply x0 by sqrt(alpha_bar_t).
+        noise_at_full_strength: `(1 - alpha_bar_t).sqrt() * epsilon` -> `epsilon`
+            The noise comes at full strength at every t. Multiply epsilon by sqrt(1 - alpha_bar_t).
+        squared: `alpha_bar_t.sqrt()` -> `alpha_bar_t`
+            `(1 - alpha_bar_t).sqrt()` -> `(1 - alpha_bar_t**2).sqrt()`
+            It squares alpha_bar_t, as if the table held its square roots. The weights are
+            sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t).
+        beta_of_one_step: `alpha_bar[t]` -> `(alpha_bar[t] / alpha_bar[t - 1])`
+            It uses beta_t, the noise of one step. A jump over all steps up to t needs alpha_bar_t,
+            the product of all 1 - beta_s.
+        table_of_betas: `alpha_bar[t]` -> `(1 - torch.linspace(1e-4, 0.02, 1000)[t])`
+            It looks up `betas`, the noise of one step, and not the table that it is given. A jump
+            over all steps up to t needs alpha_bar[t].
+        row_before: `[t]` -> `[t - 1]`
+            It looks up alpha_bar[t - 1]. Papers count t from 1; our t is the index already, from 0
+            to T - 1.
+        row_after: `[t]` -> `[t + 1]`
+            It looks up alpha_bar[t + 1]. The noise of timestep t is in row t of the table.
+        first_t_for_all: `[t]` -> `[t[:1].expand_as(t)]`
+            All pictures get the timestep of the first one. Index the table with the whole tensor t:
+            alpha_bar[t] has one number a picture.
+        product_twice: `alpha_bar[t]` -> `alpha_bar.cumprod(0)[t]`
+            It multiplies up the table once more. alpha_bar is the running product already; look it
+            up at t.
+        not_broadcast: `.view(-1, *[1] * (x0.ndim - 1))` -> ``
+            alpha_bar[t] has shape (B,), one number a picture, and broadcasting lines it up with the
+            last dimension, the columns of pixels. Give it dimensions of size 1, (B, 1, 1, 1), so
+            that each number meets its own picture.
+        whole_table: `alpha_bar[t].view(-1, *[1] * (x0.ndim - 1))` -> `alpha_bar`
+            It uses the whole table. Look up the rows that are asked for: alpha_bar[t], one number a
+            picture.
+        four_dimensions: `*[1] * (x0.ndim - 1)` -> `1, 1, 1`
+            This works for pictures (B, C, H, W), and not yet for points (B, 2), which come later in
+            the lesson. Make as many dimensions of size 1 as x0 has after its first: view(-1, *[1] *
+            (x0.ndim - 1)).
+        own_noise: `* epsilon` -> `* torch.randn_like(x0)`
+            It draws noise of its own. Use the epsilon that it is given: training compares the
+            network's answer with exactly this noise.
+        """
     ),
 )
 
@@ -351,6 +198,8 @@ def _snr_cases(generator: Generator) -> Iterator[Case]:
         table = 0.05 + 0.85 * torch.rand(shape, generator=generator)
         yield Case((table.sort(descending=True).values,))
     yield Case((torch.tensor([0.8, 0.3, 0.0]),), label="a table that ends at exactly 0")
+    yield Case((torch.tensor(0.6),), label="one number, 0.6")
+    yield Case((torch.tensor([0.9999, 0.5]),), label="a table that begins near 1")
     yield Case((torch.tensor([0.75, 0.1], dtype=torch.float64),), label="a table in float64")
 
 
@@ -361,260 +210,34 @@ SNR = Exercise(
     hints=(
         "SNR is a ratio of two variances: that of the picture in x_t over that of the noise.",
         "alpha_bar_t is the picture's share, and the shares add up to 1.",
-        "alpha_bar divided by (1 - alpha_bar), entry by entry.",
+        "alpha_bar / (...): the picture's share over the noise's share.",
     ),
     difficulty=1,
     minutes=3,
     keeps_dtype=True,
-    mistakes=(
-        Mistake(
-            "It is upside down: signal over noise, so alpha_bar stands above the line.",
-            lambda a: (1 - a) / a,
-        ),
-        Mistake(
-            "This is the ratio of the weights, sqrt(alpha_bar / (1 - alpha_bar)). SNR compares "
-            "variances, so the square root goes.",
-            lambda a: (a / (1 - a)).sqrt(),
-        ),
-        Mistake(
-            "The noise has the variance 1 - alpha_bar, without a square root.",
-            lambda a: a / (1 - a).sqrt(),
-        ),
-        Mistake(
-            "The picture has the variance alpha_bar, without a square root.",
-            lambda a: a.sqrt() / (1 - a),
-        ),
-        Mistake(
-            "alpha_bar_t is a variance already. It is not squared again.",
-            lambda a: a**2 / (1 - a) ** 2,
-        ),
-        Mistake(
-            "This is the logarithm of the ratio. It is useful too, but the ratio is wanted.",
-            lambda a: (a / (1 - a)).log(),
-        ),
-        Mistake(
-            "This is the ratio in decibels, 10 log10. The plain ratio is wanted.",
-            lambda a: 10 * (a / (1 - a)).log10(),
-        ),
-        Mistake(
-            "Only the picture's share is there. Divide it by the noise's share, 1 - alpha_bar.",
-            lambda a: a * 1.0,
-        ),
-    ),
-)
-
-
-# --- 01.cosine_alpha_bar -------------------------------------------------------------------------
-
-
-def cosine_alpha_bar(num_train_timesteps: int, s: float = 0.008) -> Tensor:
-    """alpha_bar_t = f(t) / f(0) for t = 1 .. T, with f(t) = cos^2((t/T + s) / (1 + s) * pi/2)."""
-    t = torch.arange(num_train_timesteps + 1, dtype=torch.float64)  # 0 .. T, as the paper counts
-    f = torch.cos((t / num_train_timesteps + s) / (1 + s) * math.pi / 2) ** 2
-    return (f[1:] / f[0]).float()  # (T,)
-
-
-def _cosine_cases(generator: Generator) -> Iterator[Case]:
-    s = round(0.05 + 0.2 * float(torch.rand((), generator=generator)), 3)
-    yield Case((5,), {"s": 0.1})
-    yield Case((7,), {"s": s})
-    yield Case((1000,))
-
-
-def _cosine(
-    angle: Callable[[Tensor, float], Tensor] = lambda u, s: (u + s) / (1 + s),
-    shape: Callable[[Tensor], Tensor] = lambda a: a.cos() ** 2,
-    quarter: float = math.pi / 2,
-    divide: bool = True,
-    times: Callable[[int], Tensor] = lambda T: torch.arange(1, T + 1) / T,
-) -> Callable[..., Tensor]:
-    """cosine_alpha_bar with one part changed."""
-
-    def table(num_train_timesteps: int, s: float = 0.008) -> Tensor:
-        f = shape(angle(times(num_train_timesteps).double(), s) * quarter)
-        f0 = shape(angle(torch.zeros((), dtype=torch.float64), s) * quarter)
-        return (f / f0 if divide else f).float()
-
-    return table
-
-
-def _one_number_at_a_time(error: Exception, case: Case) -> str | None:
-    if "only one element tensors can be converted" in str(error):
-        return (
-            "math.cos takes one number, and here is a whole tensor of times. Use torch.cos, which "
-            "works on all of them at once."
-        )
-    return None
-
-
-COSINE = Exercise(
-    "01.cosine_alpha_bar",
-    cosine_alpha_bar,
-    _cosine_cases,
-    hints=(
-        "Write f for a tensor of times first, then divide. Which times does the paper use, and in "
-        "which row of our table does each of them go?",
-        "Make the times 0, 1, ..., T, so T + 1 of them. f at time 0 is the divisor; f at the times "
-        "1 to T are the rows of the table.",
-        "f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2 with t = torch.arange(T + 1), "
-        "then f[1:] / f[0].",
-    ),
-    difficulty=3,
-    minutes=7,
-    on_error=_one_number_at_a_time,
-    mistakes=(
-        Mistake(
-            "The table starts one row too early, with alpha_bar = 1. Row 0 is the paper's t = 1, "
-            "and the last row its t = T.",
-            _cosine(times=lambda T: torch.arange(T) / T),
-        ),
-        Mistake(
-            "There is one row too many: the paper's t = 0 is the clean picture and has no row.",
-            _cosine(times=lambda T: torch.arange(T + 1) / T),
-        ),
-        Mistake(
-            "The times run from 0 to 1 in T - 1 gaps. Row i is the paper's t = i + 1, so its time "
-            "is (i + 1) / T.",
-            _cosine(times=lambda T: torch.linspace(0, 1, T)),
-        ),
-        Mistake(
-            "The cosine is not squared.",
-            _cosine(shape=lambda a: a.cos()),
-        ),
-        Mistake(
-            "The division by f(0) is missing, so the table does not start from a clean picture.",
-            _cosine(divide=False),
-        ),
-        Mistake(
-            "The offset s is missing. Without it the first betas are too small for the network to "
-            "notice (the paper's reason for it).",
-            _cosine(angle=lambda u, s: u),
-        ),
-        Mistake(
-            "t/T + s is not divided by 1 + s, so the cosine goes past its zero and comes up again.",
-            _cosine(angle=lambda u, s: u + s),
-        ),
-        Mistake(
-            "The brackets sit wrong: (t/T + s) / (1 + s), not t/T + s / (1 + s).",
-            _cosine(angle=lambda u, s: u + s / (1 + s)),
-        ),
-        Mistake(
-            "The angle goes to pi and not to pi/2, so the table falls to zero halfway and rises "
-            "again.",
-            _cosine(quarter=math.pi),
-        ),
-        Mistake(
-            "This is a sine: it starts at noise. The table must start near 1 and fall.",
-            _cosine(shape=lambda a: a.sin() ** 2),
-        ),
-    ),
-)
-
-
-# --- 01.betas_from_alpha_bar ---------------------------------------------------------------------
-
-
-def betas_from_alpha_bar(alpha_bar: Tensor, max_beta: float = 0.999) -> Tensor:
-    """beta_t = min(1 - alpha_bar_t / alpha_bar_{t-1}, max_beta), with 1 before the first row."""
-    before = torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar[:-1]])  # alpha_bar_{t-1}
-    return (1 - alpha_bar / before).clamp(max=max_beta)
-
-
-def _betas_cases(generator: Generator) -> Iterator[Case]:
-    for count, max_beta in ((4, 0.999), (6, 0.8), (9, 0.999)):
-        betas = 0.3 + 0.4 * torch.rand(count, generator=generator)
-        betas[-1] = 1.0 if max_beta > 0.9 else 0.98
-        kwargs = {} if max_beta == 0.999 else {"max_beta": max_beta}
-        yield Case((torch.cumprod(1 - betas, dim=0),), kwargs)
-
-
-def _before(alpha_bar: Tensor) -> Tensor:
-    return torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar[:-1]])
-
-
-def _first_is_zero(alpha_bar: Tensor) -> Tensor:
-    betas = 1 - alpha_bar / _before(alpha_bar)
-    return torch.cat([torch.zeros_like(betas[:1]), betas[1:]])
-
-
-def _both_ways(message: str, unclipped: Callable[[Tensor], Tensor]) -> tuple[Mistake, Mistake]:
-    """The same mistake with and without the clip: who is still at the formula forgets it."""
-    return (
-        Mistake(
-            message, lambda alpha_bar, max_beta=0.999: unclipped(alpha_bar).clamp(max=max_beta)
-        ),
-        Mistake(message, lambda alpha_bar, max_beta=0.999: unclipped(alpha_bar)),
-    )
-
-
-def _min_of_a_table(error: Exception, case: Case) -> str | None:
-    if "is ambiguous" in str(error):
-        return (
-            "Python's min() and `if` decide about one number, and here is a whole table. Use "
-            ".clamp(max=max_beta), which decides for each entry."
-        )
-    return None
-
-
-BETAS = Exercise(
-    "01.betas_from_alpha_bar",
-    betas_from_alpha_bar,
-    _betas_cases,
-    hints=(
-        "alpha_bar_t is alpha_bar_{t-1} times 1 - beta_t. Solve this for beta_t.",
-        "You need the table once as it is and once moved down by one row. What stands before its "
-        "first row? The clean picture, with alpha_bar = 1.",
-        "before = torch.cat([torch.ones(1), alpha_bar[:-1]]), then 1 - alpha_bar / before, then "
-        ".clamp(max=max_beta).",
-    ),
-    difficulty=3,
-    minutes=7,
-    on_error=_min_of_a_table,
-    mistakes=(
-        Mistake(
-            "The clip is missing: no beta may be larger than max_beta. Without it the last step "
-            "would wipe out everything.",
-            lambda alpha_bar, max_beta=0.999: betas_from_alpha_bar(alpha_bar, 2.0),
-        ),
-        Mistake(
-            "It clips from below: every beta that is smaller than max_beta became max_beta. An "
-            "upper bound is clamp(max=...), or torch.minimum.",
-            lambda alpha_bar, max_beta=0.999: (1 - alpha_bar / _before(alpha_bar)).clamp(max_beta),
-        ),
-        *_both_ways(
-            "The first row has no beta. Before it stands the clean picture with alpha_bar = 1, so "
-            "the first beta is 1 - alpha_bar[0], and there are T of them.",
-            lambda alpha_bar: 1 - alpha_bar[1:] / alpha_bar[:-1],
-        ),
-        *_both_ways(
-            "The first beta is 0. The first step adds noise as well: before it stands the clean "
-            "picture with alpha_bar = 1, so its beta is 1 - alpha_bar[0].",
-            _first_is_zero,
-        ),
-        *_both_ways(
-            "The first row is compared with the last one: index -1 means the end of a table. Put a "
-            "1 before the first row.",
-            lambda alpha_bar: 1 - alpha_bar / alpha_bar.roll(1),
-        ),
-        *_both_ways(
-            "The ratio is upside down: alpha_bar_t / alpha_bar_{t-1} is below 1, so that beta_t is "
-            "above 0.",
-            lambda alpha_bar: 1 - _before(alpha_bar) / alpha_bar,
-        ),
-        *_both_ways(
-            "This is by how much the table falls. beta_t is a share: how much of what was still "
-            "there the step takes away, 1 - alpha_bar_t / alpha_bar_{t-1}.",
-            lambda alpha_bar: _before(alpha_bar) - alpha_bar,
-        ),
-        *_both_ways(
-            "1 - alpha_bar_t is all the noise since the beginning. beta_t is the noise of one "
-            "step, so divide by the row before.",
-            lambda alpha_bar: 1 - alpha_bar,
-        ),
-        *_both_ways(
-            "These are the alphas, alpha_bar_t / alpha_bar_{t-1}. beta_t is 1 minus that.",
-            lambda alpha_bar: alpha_bar / _before(alpha_bar),
-        ),
+    mistakes=slips(
+        """
+        upside_down: `alpha_bar / (1 - alpha_bar)` -> `(1 - alpha_bar) / alpha_bar`
+            It is upside down: signal over noise, so alpha_bar stands above the line.
+        ratio_of_weights: `alpha_bar / (1 - alpha_bar)` -> `(alpha_bar / (1 - alpha_bar)).sqrt()`
+            This is the ratio of the weights, sqrt(alpha_bar / (1 - alpha_bar)). SNR compares
+            variances, so the square root goes.
+        root_of_noise: `alpha_bar / (1 - alpha_bar)` -> `alpha_bar / (1 - alpha_bar).sqrt()`
+            The noise has the variance 1 - alpha_bar, without a square root.
+        root_of_picture: `alpha_bar / (1 - alpha_bar)` -> `alpha_bar.sqrt() / (1 - alpha_bar)`
+            The picture has the variance alpha_bar, without a square root.
+        squared: `alpha_bar / (1 - alpha_bar)` -> `alpha_bar**2 / (1 - alpha_bar) ** 2`
+            alpha_bar_t is a variance already. It is not squared again.
+        logarithm: `alpha_bar / (1 - alpha_bar)` -> `(alpha_bar / (1 - alpha_bar)).log()`
+            This is the logarithm of the ratio. It is useful too, but the ratio is wanted.
+        decibels: `alpha_bar / (1 - alpha_bar)` -> `10 * (alpha_bar / (1 - alpha_bar)).log10()`
+            This is the ratio in decibels, 10 log10. The plain ratio is wanted.
+        picture_only: `alpha_bar / (1 - alpha_bar)` -> `alpha_bar * 1.0`
+            Only the picture's share is there. Divide it by the noise's share, 1 - alpha_bar.
+        clamped: `(1 - alpha_bar)` -> `(1 - alpha_bar).clamp(min=1e-2)`
+            The noise's share is kept from falling below a bound. Near t = 0 there is very little
+            noise, and the ratio is as large as it is: no clamp.
+        """
     ),
 )
 

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.checks.exercise import Case, Exercise, Mistake
+from course_utils.checks.exercise import Case, Exercise
+from course_utils.checks.mistakes import slips
+from course_utils.checks.practice import WatchedDenoiser, WrongCall, roots
 from course_utils.predictions import expand_to
 
 SHAPES = ((2, 1, 1, 1), (3, 3, 4, 5), (4, 4, 8, 8), (5, 2))
@@ -17,11 +19,6 @@ SHAPES = ((2, 1, 1, 1), (3, 3, 4, 5), (4, 4, 8, 8), (5, 2))
 def _alpha_bars(n: int, generator: torch.Generator) -> Tensor:
     """Shares of signal that differ from picture to picture, (n,) in [0.1, 0.9]."""
     return 0.1 + 0.8 * torch.rand(n, generator=generator)
-
-
-def _roots(alpha_bar_t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    a = expand_to(alpha_bar_t, like)
-    return a.sqrt(), (1 - a).sqrt()
 
 
 # --- x0 from epsilon -----------------------------------------------------------------------------
@@ -42,49 +39,6 @@ def _two_and_alpha_bar(generator: torch.Generator) -> Iterator[Case]:
     yield Case((a, b, alpha_bar_t), label="three pictures in float64")
 
 
-def _x0_no_roots(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    a = expand_to(alpha_bar_t, x_t)
-    return (x_t - (1 - a) * epsilon) / a
-
-
-def _x0_no_division(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    return x_t - _roots(alpha_bar_t, x_t)[1] * epsilon
-
-
-def _x0_times(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x_t)
-    return (x_t - sigma * epsilon) * alpha
-
-
-def _x0_plus(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x_t)
-    return (x_t + sigma * epsilon) / alpha
-
-
-def _x0_swapped(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x_t)
-    return (x_t - alpha * epsilon) / sigma
-
-
-def _x0_one_minus_root(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, _ = _roots(alpha_bar_t, x_t)
-    return (x_t - (1 - alpha) * epsilon) / alpha
-
-
-def _x0_divides_noise(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x_t)
-    return x_t - sigma * epsilon / alpha
-
-
-def _x0_divides_picture(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x_t)
-    return x_t / alpha - sigma * epsilon
-
-
-def _x0_bare_epsilon(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    return x_t - epsilon
-
-
 # --- v -------------------------------------------------------------------------------------------
 
 
@@ -92,39 +46,6 @@ def v_target(x0: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
     """v = sqrt(alpha_bar_t) epsilon - sqrt(1 - alpha_bar_t) x0."""
     a = expand_to(alpha_bar_t, x0)  # (B, 1, ..., 1)
     return a.sqrt() * epsilon - (1 - a).sqrt() * x0
-
-
-def _v_negative(x0: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    return -v_target(x0, epsilon, alpha_bar_t)
-
-
-def _v_swapped(x0: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x0)
-    return sigma * epsilon - alpha * x0
-
-
-def _v_plus(x0: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x0)
-    return alpha * epsilon + sigma * x0
-
-
-def _v_is_x_t(x0: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x0)
-    return alpha * x0 + sigma * epsilon
-
-
-def _v_no_roots(x0: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    a = expand_to(alpha_bar_t, x0)
-    return a * epsilon - (1 - a) * x0
-
-
-def _v_one_minus_root(x0: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, _ = _roots(alpha_bar_t, x0)
-    return alpha * epsilon - (1 - alpha) * x0
-
-
-def _v_straight(x0: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    return epsilon - x0
 
 
 def x0_from_v(x_t: Tensor, v: Tensor, alpha_bar_t: Tensor) -> Tensor:
@@ -139,123 +60,7 @@ def _x0_from_v_cases(generator: torch.Generator) -> Iterator[Case]:
     yield Case((x_t, v, torch.zeros(2)), label="pure noise, alpha_bar_t = 0")
 
 
-def _xv_plus(x_t: Tensor, v: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x_t)
-    return alpha * x_t + sigma * v
-
-
-def _xv_swapped(x_t: Tensor, v: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x_t)
-    return sigma * x_t - alpha * v
-
-
-def _xv_epsilon(x_t: Tensor, v: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x_t)
-    return sigma * x_t + alpha * v
-
-
-def _xv_no_roots(x_t: Tensor, v: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    a = expand_to(alpha_bar_t, x_t)
-    return a * x_t - (1 - a) * v
-
-
-def _xv_negative(x_t: Tensor, v: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    return -x0_from_v(x_t, v, alpha_bar_t)
-
-
-def _xv_as_epsilon(x_t: Tensor, v: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x_t)
-    return (x_t - sigma * v) / alpha
-
-
-def _xv_through_epsilon(x_t: Tensor, v: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    alpha, sigma = _roots(alpha_bar_t, x_t)
-    return (x_t - sigma * (sigma * x_t + alpha * v)) / alpha
-
-
 # --- the loss ------------------------------------------------------------------------------------
-
-
-class WrongCall(ValueError):
-    """The denoiser of a check was called with something else than it should be."""
-
-    def __init__(self, told: str) -> None:
-        super().__init__("the check's denoiser got something else than x_t, t and None")
-        self.told = told
-
-
-class WatchedDenoiser:
-    """A denoiser that says so when it is not handed x_t, t and cond."""
-
-    def __init__(self, x0: Tensor, epsilon: Tensor, t: Tensor, alpha_bar: Tensor) -> None:
-        self.x0, self.epsilon, self.t, self.alpha_bar = x0, epsilon, t, alpha_bar
-
-    def __repr__(self) -> str:
-        return "a small denoiser"
-
-    def __call__(self, x_t: Any, t: Any = "missing", cond: Any = "missing") -> Tensor:
-        if isinstance(t, str) or isinstance(cond, str):
-            count = 1 if isinstance(t, str) else 2
-            raise WrongCall(
-                f"The denoiser gets {count} argument{'s' * (count > 1)}. Here it always takes "
-                "three, (x_t, t, cond); without a condition cond is None."
-            )
-        if not isinstance(x_t, Tensor) or x_t.shape != self.x0.shape:
-            shape = tuple(x_t.shape) if isinstance(x_t, Tensor) else type(x_t).__name__
-            raise WrongCall(
-                f"The first thing that the denoiser gets has shape {shape}; expected x_t, of x0's "
-                f"shape {tuple(self.x0.shape)}."
-            )
-        if x_t.device.type != "meta":
-            self._look_at_x_t(x_t.detach().cpu())
-            self._look_at_t(t)
-        else:
-            t = torch.as_tensor(t)
-        return 0.6 * x_t + 0.1 * torch.sin(expand_to(t.to(x_t.dtype), x_t))
-
-    def _look_at_x_t(self, x_t: Tensor) -> None:
-        alpha, sigma = _roots(self.alpha_bar[self.t], self.x0)
-        before, before_sigma = _roots(self.alpha_bar[self.t - 1], self.x0)
-        x0, epsilon = self.x0, self.epsilon
-        known = {
-            "": alpha * x0 + sigma * epsilon,
-            "The denoiser gets the clean picture x0. It must see the noisy one, x_t.": x0,
-            "The denoiser gets pure noise. It must see x_t, the mix of x0 and noise.": epsilon,
-            "x_t is mixed without the square roots: sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t) "
-            "are the weights.": alpha**2 * x0 + sigma**2 * epsilon,
-            "x_t is mixed with the weights the wrong way round: x0 gets sqrt(alpha_bar_t).": sigma
-            * x0
-            + alpha * epsilon,
-            "x_t is x0 + epsilon. Both need their weights, sqrt(alpha_bar_t) for x0 and "
-            "sqrt(1 - alpha_bar_t) for epsilon.": x0 + epsilon,
-            "x_t has the noise of timestep t - 1: the table counts from 0, so alpha_bar[t] is "
-            "right as it stands.": before * x0 + before_sigma * epsilon,
-        }
-        for message, value in known.items():
-            if torch.allclose(x_t.to(value.dtype), value, rtol=1e-3, atol=1e-3):
-                if message:
-                    raise WrongCall(message)
-                return
-        raise WrongCall(
-            "The x_t that the denoiser gets is not sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) "
-            "epsilon. Mix in the epsilon of the arguments, not fresh noise, and give every picture "
-            "the alpha_bar of its own t."
-        )
-
-    def _look_at_t(self, t: Any) -> None:
-        t = torch.as_tensor(t).detach().cpu()
-        if t.shape == self.t.shape and torch.equal(t.double(), self.t.double()):
-            return
-        if t.numel() == len(self.t) and torch.allclose(
-            t.flatten().float(), self.alpha_bar[self.t].float()
-        ):
-            raise WrongCall(
-                "The denoiser gets alpha_bar_t as its second argument; it wants the timesteps t."
-            )
-        raise WrongCall(
-            "The second thing that the denoiser gets is not t. Hand on the timesteps (B,) as they "
-            "came in: not divided by T, not shifted, not reshaped."
-        )
 
 
 def _told(error: Exception, case: Case) -> str | None:
@@ -296,67 +101,6 @@ def _loss_cases(generator: torch.Generator) -> Iterator[Case]:
         )
 
 
-def _error(*args: Any) -> Tensor:
-    denoiser, x0, epsilon, t, alpha_bar, kind = args
-    alpha, sigma = _roots(alpha_bar[t], x0)
-    targets = {"epsilon": epsilon, "sample": x0, "v_prediction": alpha * epsilon - sigma * x0}
-    output: Tensor = denoiser(alpha * x0 + sigma * epsilon, t, None)
-    return output - targets[kind]
-
-
-def _loss_sum(*args: Any) -> Tensor:
-    return _error(*args).square().sum()
-
-
-def _loss_sum_per_picture(*args: Any) -> Tensor:
-    return _error(*args).square().flatten(1).sum(1).mean()
-
-
-def _loss_mean_per_picture(*args: Any) -> Tensor:
-    return _error(*args).square().flatten(1).mean(1)
-
-
-def _loss_unreduced(*args: Any) -> Tensor:
-    return _error(*args).square()
-
-
-def _loss_root(*args: Any) -> Tensor:
-    return _error(*args).square().mean().sqrt()
-
-
-def _loss_absolute(*args: Any) -> Tensor:
-    return _error(*args).abs().mean()
-
-
-def _loss_signed(*args: Any) -> Tensor:
-    return _error(*args).mean()
-
-
-def _loss_half(*args: Any) -> Tensor:
-    return _error(*args).square().mean() / 2
-
-
-def _loss_always_epsilon(*args: Any) -> Tensor:
-    return _error(*args[:5], "epsilon").square().mean()
-
-
-def _loss_always_x0(*args: Any) -> Tensor:
-    return _error(*args[:5], "sample").square().mean()
-
-
-def _loss_against_x_t(
-    denoiser: Any, x0: Tensor, epsilon: Tensor, t: Tensor, alpha_bar: Tensor, kind: str
-) -> Tensor:
-    alpha, sigma = _roots(alpha_bar[t], x0)
-    x_t = alpha * x0 + sigma * epsilon
-    return (denoiser(x_t, t, None) - x_t).square().mean()
-
-
-def _loss_names_swapped(*args: Any) -> Tensor:
-    other = {"epsilon": "sample", "sample": "epsilon"}
-    return _error(*args[:5], other.get(args[5], args[5])).square().mean()
-
-
 # --- the perfect denoiser ------------------------------------------------------------------------
 
 
@@ -379,7 +123,7 @@ def _optimal_cases(generator: torch.Generator) -> Iterator[Case]:
         alpha_bar_t = _alpha_bars(batch[0], generator)
         chosen = torch.randint(batch[1], (batch[0],), generator=generator)
         noise = torch.randn(batch[0], *shape, generator=generator)
-        alpha, sigma = _roots(alpha_bar_t, noise)
+        alpha, sigma = roots(alpha_bar_t, noise)
         x_t = alpha * data[chosen] + sigma * noise
         yield Case((x_t, alpha_bar_t, data), label=label)
     yield Case((x_t.double(), alpha_bar_t.double(), data.double()), label=f"{label}, in float64")
@@ -392,95 +136,28 @@ def _optimal_cases(generator: torch.Generator) -> Iterator[Case]:
     yield Case((x_t, torch.zeros(3), data), label="pure noise, alpha_bar_t = 0")
 
 
-def _posterior(
-    x_t: Tensor,
-    alpha_bar_t: Tensor,
-    data: Tensor,
-    scale: Callable[[Tensor], Tensor] = torch.sqrt,
-    factor: Callable[[Tensor], Tensor] = lambda a: -0.5 / (1 - a),
-    dim: int = 1,
-    power: float = 1.0,
-    reduce: Callable[[Tensor], Tensor] = lambda x: x.sum(2),
-) -> Tensor:
-    """`optimal_denoiser`, with one part of it changed."""
-    a = expand_to(alpha_bar_t, x_t)
-    difference = x_t[:, None] - scale(a)[:, None] * data
-    distance = reduce(difference.flatten(2).square()) ** power
-    weights = torch.softmax(factor(alpha_bar_t[:, None]) * distance, dim=dim)
-    return torch.einsum("bn,n...->b...", weights, data)
+def _optimal_page(generator: torch.Generator) -> Case:
+    x_t, data = torch.randn(1000, 2, generator=generator), torch.randn(64, 2, generator=generator)
+    return Case(
+        (x_t, _alpha_bars(1000, generator), data), label="1000 noisy points, 64 data points"
+    )
 
 
-def _opt_plus(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    return _posterior(x_t, alpha_bar_t, data, factor=lambda a: 0.5 / (1 - a))
+def _loss_extra(candidate: Callable[..., Any]) -> str | None:
+    calls = []
 
+    def denoiser(x_t: Tensor, t: Tensor, cond: Any) -> Tensor:
+        calls.append(t)
+        return 0.5 * x_t
 
-def _opt_no_root(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    return _posterior(x_t, alpha_bar_t, data, scale=lambda a: a)
-
-
-def _opt_unscaled(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    return _posterior(x_t, alpha_bar_t, data, scale=torch.ones_like)
-
-
-def _opt_no_two(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    return _posterior(x_t, alpha_bar_t, data, factor=lambda a: -1 / (1 - a))
-
-
-def _opt_sigma(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    return _posterior(x_t, alpha_bar_t, data, factor=lambda a: -0.5 / (1 - a).sqrt())
-
-
-def _opt_no_variance(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    return _posterior(x_t, alpha_bar_t, data, factor=lambda a: -torch.ones_like(a))
-
-
-def _opt_not_squared(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    return _posterior(x_t, alpha_bar_t, data, power=0.5)
-
-
-def _opt_mean_distance(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    return _posterior(x_t, alpha_bar_t, data, reduce=lambda x: x.mean(2))
-
-
-def _opt_over_batch(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    return _posterior(x_t, alpha_bar_t, data, dim=0)
-
-
-def _opt_nearest(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    a = expand_to(alpha_bar_t, x_t).sqrt()[:, None]
-    distance = (x_t[:, None] - a * data).flatten(2).square().sum(2)
-    return data[distance.argmin(1)]
-
-
-def _opt_shrunk(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    return expand_to(alpha_bar_t, x_t).sqrt() * optimal_denoiser(x_t, alpha_bar_t, data)
-
-
-def _opt_weights(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    a = expand_to(alpha_bar_t, x_t).sqrt()[:, None]
-    distance = (x_t[:, None] - a * data).flatten(2).square().sum(2)
-    return torch.softmax(-distance / (2 * (1 - alpha_bar_t[:, None])), dim=1)
-
-
-def _opt_underflow(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    a = expand_to(alpha_bar_t, x_t).sqrt()[:, None]
-    distance = (x_t[:, None] - a * data).flatten(2).square().sum(2)
-    weights = (-distance / (2 * (1 - alpha_bar_t[:, None]))).exp()
-    return torch.einsum("bn,n...->b...", weights / weights.sum(1, keepdim=True), data)
-
-
-def _opt_not_normalised(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    a = expand_to(alpha_bar_t, x_t).sqrt()[:, None]
-    distance = (x_t[:, None] - a * data).flatten(2).square().sum(2)
-    weights = (-distance / (2 * (1 - alpha_bar_t[:, None]))).exp()
-    return torch.einsum("bn,n...->b...", weights, data)
-
-
-def _opt_divided(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
-    a = expand_to(alpha_bar_t, x_t)
-    distance = ((x_t / a.sqrt())[:, None] - data).flatten(2).square().sum(2)
-    variance = ((1 - alpha_bar_t) / alpha_bar_t)[:, None]
-    return torch.einsum("bn,n...->b...", torch.softmax(-distance / (2 * variance), 1), data)
+    x0, epsilon = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(0))
+    candidate(denoiser, x0, epsilon, torch.tensor([1, 2, 3]), torch.linspace(0.9, 0.1, 5))
+    if len(calls) == 1:
+        return None
+    return (
+        f"The loss is right, but the denoiser is called {len(calls)} times. It is the expensive "
+        "part of training: call it once, and give its output a name."
+    )
 
 
 EXERCISES = (
@@ -497,51 +174,45 @@ EXERCISES = (
         ),
         difficulty=1,
         minutes=5,
-        mistakes=(
-            Mistake(
-                "The square roots are missing. The weights in x_t are sqrt(alpha_bar_t) and "
-                "sqrt(1 - alpha_bar_t); alpha_bar_t itself is a share of the variance.",
-                _x0_no_roots,
-            ),
-            Mistake(
-                "You took epsilon away without its weight. x_t holds only sqrt(1 - alpha_bar_t) "
-                "of it, and only sqrt(alpha_bar_t) of x0.",
-                _x0_bare_epsilon,
-            ),
-            Mistake(
-                "What you return is sqrt(alpha_bar_t) times x0. The division by "
-                "sqrt(alpha_bar_t) is missing.",
-                _x0_no_division,
-            ),
-            Mistake(
-                "You multiply by sqrt(alpha_bar_t) at the end where you should divide: x_t holds "
-                "x0 made smaller, so make it larger again.",
-                _x0_times,
-            ),
-            Mistake(
-                "The sign: the noise was added on the way to x_t, so it is subtracted here.",
-                _x0_plus,
-            ),
-            Mistake(
-                "The two weights are swapped. x0 has sqrt(alpha_bar_t), epsilon has "
-                "sqrt(1 - alpha_bar_t).",
-                _x0_swapped,
-            ),
-            Mistake(
-                "The weight of epsilon is 1 - sqrt(alpha_bar_t) in yours. It is "
-                "sqrt(1 - alpha_bar_t): first subtract, then take the root.",
-                _x0_one_minus_root,
-            ),
-            Mistake(
-                "Only the noise is divided by sqrt(alpha_bar_t). Brackets are missing: the "
-                "division is for the whole difference.",
-                _x0_divides_noise,
-            ),
-            Mistake(
-                "Only x_t is divided by sqrt(alpha_bar_t). The division is for the whole "
-                "difference, x_t minus the noise.",
-                _x0_divides_picture,
-            ),
+        mistakes=slips(
+            """
+            no_roots: `(1 - a).sqrt()` -> `(1 - a)`
+                `a.sqrt()` -> `a`
+                The square roots are missing. The weights in x_t are sqrt(alpha_bar_t) and sqrt(1 -
+                alpha_bar_t); alpha_bar_t itself is a share of the variance.
+            bare_epsilon: `(x_t - (1 - a).sqrt() * epsilon) / a.sqrt()` -> `x_t - epsilon`
+                You took epsilon away without its weight. x_t holds only sqrt(1 - alpha_bar_t) of
+                it, and only sqrt(alpha_bar_t) of x0.
+            no_division: ` / a.sqrt()` -> ``
+                What you return is sqrt(alpha_bar_t) times x0. The division by sqrt(alpha_bar_t) is
+                missing.
+            multiplied: `/ a.sqrt()` -> `* a.sqrt()`
+                You multiply by sqrt(alpha_bar_t) at the end where you should divide: x_t holds x0
+                made smaller, so make it larger again.
+            plus: `x_t - (` -> `x_t + (`
+                The sign: the noise was added on the way to x_t, so it is subtracted here.
+            weights_swapped:
+                `(x_t - (1 - a).sqrt() * epsilon) / a.sqrt()`
+                -> `(x_t - a.sqrt() * epsilon) / (1 - a).sqrt()`
+                The two weights are swapped. x0 has sqrt(alpha_bar_t), epsilon has sqrt(1 -
+                alpha_bar_t).
+            one_minus_root: `(1 - a).sqrt()` -> `(1 - a.sqrt())`
+                The weight of epsilon is 1 - sqrt(alpha_bar_t) in yours. It is sqrt(1 -
+                alpha_bar_t): first subtract, then take the root.
+            divides_the_noise:
+                `(x_t - (1 - a).sqrt() * epsilon) / a.sqrt()`
+                -> `x_t - (1 - a).sqrt() * epsilon / a.sqrt()`
+                Only the noise is divided by sqrt(alpha_bar_t). Brackets are missing: the division
+                is for the whole difference.
+            divides_the_picture:
+                `(x_t - (1 - a).sqrt() * epsilon) / a.sqrt()`
+                -> `x_t / a.sqrt() - (1 - a).sqrt() * epsilon`
+                Only x_t is divided by sqrt(alpha_bar_t). The division is for the whole difference,
+                x_t minus the noise.
+            divides_by_the_noise: `/ a.sqrt()` -> `/ (1 - a).sqrt()`
+                You divide by sqrt(1 - alpha_bar_t), the weight of the noise. What is left is x0
+                times its own weight, sqrt(alpha_bar_t).
+            """
         ),
         gradients=("x_t", "epsilon"),
         keeps_dtype=True,
@@ -560,40 +231,35 @@ EXERCISES = (
         ),
         difficulty=2,
         minutes=5,
-        mistakes=(
-            Mistake(
-                "Yours is -v. Epsilon has the plus sign and x0 the minus sign: v points from the "
-                "picture towards the noise.",
-                _v_negative,
-            ),
-            Mistake(
-                "That is x_t itself. In v the weights change places, and one sign becomes a minus.",
-                _v_is_x_t,
-            ),
-            Mistake(
-                "The weights are swapped: epsilon gets sqrt(alpha_bar_t) here, and x0 gets "
-                "sqrt(1 - alpha_bar_t).",
-                _v_swapped,
-            ),
-            Mistake(
-                "The sign of x0 is a minus. With a plus, v would not be at a right angle to x_t.",
-                _v_plus,
-            ),
-            Mistake(
-                "The square roots are missing: the weights are sqrt(alpha_bar_t) and "
-                "sqrt(1 - alpha_bar_t).",
-                _v_no_roots,
-            ),
-            Mistake(
-                "The weight of x0 is 1 - sqrt(alpha_bar_t) in yours. It is sqrt(1 - alpha_bar_t): "
-                "first subtract, then take the root.",
-                _v_one_minus_root,
-            ),
-            Mistake(
-                "epsilon - x0 is the velocity of flow matching, which lesson 12 comes to. Here "
-                "both have a weight that depends on t.",
-                _v_straight,
-            ),
+        mistakes=slips(
+            """
+            negative:
+                `a.sqrt() * epsilon - (1 - a).sqrt() * x0`
+                -> `(1 - a).sqrt() * x0 - a.sqrt() * epsilon`
+                Yours is -v. Epsilon has the plus sign and x0 the minus sign: v points from the
+                picture towards the noise.
+            x_t:
+                `a.sqrt() * epsilon - (1 - a).sqrt() * x0`
+                -> `a.sqrt() * x0 + (1 - a).sqrt() * epsilon`
+                That is x_t itself. In v the weights change places, and one sign becomes a minus.
+            weights_swapped:
+                `a.sqrt() * epsilon - (1 - a).sqrt() * x0`
+                -> `(1 - a).sqrt() * epsilon - a.sqrt() * x0`
+                The weights are swapped: epsilon gets sqrt(alpha_bar_t) here, and x0 gets sqrt(1 -
+                alpha_bar_t).
+            plus: `epsilon - (` -> `epsilon + (`
+                The sign of x0 is a minus. With a plus, v would not be at a right angle to x_t.
+            no_roots: `(1 - a).sqrt()` -> `(1 - a)`
+                `a.sqrt()` -> `a`
+                The square roots are missing: the weights are sqrt(alpha_bar_t) and sqrt(1 -
+                alpha_bar_t).
+            one_minus_root: `(1 - a).sqrt()` -> `(1 - a.sqrt())`
+                The weight of x0 is 1 - sqrt(alpha_bar_t) in yours. It is sqrt(1 - alpha_bar_t):
+                first subtract, then take the root.
+            flow_matching: `a.sqrt() * epsilon - (1 - a).sqrt() * x0` -> `epsilon - x0`
+                epsilon - x0 is the velocity of flow matching, which lesson 12 comes to. Here both
+                have a weight that depends on t.
+            """
         ),
         gradients=("x0", "epsilon"),
         keeps_dtype=True,
@@ -613,37 +279,32 @@ EXERCISES = (
         ),
         difficulty=2,
         minutes=8,
-        mistakes=(
-            Mistake(
-                "It is right wherever there is some signal, but it divides by sqrt(alpha_bar_t), "
-                "which is 0 for pure noise. v needs no division; use that the squares of the two "
-                "weights add up to 1.",
-                _xv_through_epsilon,
-            ),
-            Mistake(
-                "The sign of v is a minus: v points towards the noise, away from x0.",
-                _xv_plus,
-            ),
-            Mistake(
-                "That is epsilon. x0 has the weights the other way round, and a minus before v.",
-                _xv_epsilon,
-            ),
-            Mistake(
-                "The weights are swapped: x_t gets sqrt(alpha_bar_t), v gets "
-                "sqrt(1 - alpha_bar_t).",
-                _xv_swapped,
-            ),
-            Mistake(
-                "The square roots are missing: the weights are sqrt(alpha_bar_t) and "
-                "sqrt(1 - alpha_bar_t).",
-                _xv_no_roots,
-            ),
-            Mistake(
-                "You treat v as if it were epsilon. v is a mix of epsilon and x0, so the formula "
-                "of x0_from_epsilon does not hold for it.",
-                _xv_as_epsilon,
-            ),
-            Mistake("Yours is -x0. Both signs are the wrong way round.", _xv_negative),
+        mistakes=slips(
+            """
+            through_epsilon:
+                `a.sqrt() * x_t - (1 - a).sqrt() * v`
+                -> `(x_t - (1 - a).sqrt() * ((1 - a).sqrt() * x_t + a.sqrt() * v)) / a.sqrt()`
+                It is right wherever there is some signal, but it divides by sqrt(alpha_bar_t),
+                which is 0 for pure noise. v needs no division; use that the squares of the two
+                weights add up to 1.
+            plus: `x_t - (` -> `x_t + (`
+                The sign of v is a minus: v points towards the noise, away from x0.
+            epsilon: `a.sqrt() * x_t - (1 - a).sqrt() * v` -> `(1 - a).sqrt() * x_t + a.sqrt() * v`
+                That is epsilon. x0 has the weights the other way round, and a minus before v.
+            weights_swapped:
+                `a.sqrt() * x_t - (1 - a).sqrt() * v` -> `(1 - a).sqrt() * x_t - a.sqrt() * v`
+                The weights are swapped: x_t gets sqrt(alpha_bar_t), v gets sqrt(1 - alpha_bar_t).
+            no_roots: `(1 - a).sqrt()` -> `(1 - a)`
+                `a.sqrt()` -> `a`
+                The square roots are missing: the weights are sqrt(alpha_bar_t) and sqrt(1 -
+                alpha_bar_t).
+            v_as_epsilon:
+                `a.sqrt() * x_t - (1 - a).sqrt() * v` -> `(x_t - (1 - a).sqrt() * v) / a.sqrt()`
+                You treat v as if it were epsilon. v is a mix of epsilon and x0, so the formula of
+                x0_from_epsilon does not hold for it.
+            negative: `a.sqrt() * x_t - (1 - a).sqrt() * v` -> `(1 - a).sqrt() * v - a.sqrt() * x_t`
+                Yours is -x0. Both signs are the wrong way round.
+            """
         ),
         gradients=("x_t", "v"),
         keeps_dtype=True,
@@ -658,68 +319,49 @@ EXERCISES = (
             "that prediction_type names.",
             'The target is epsilon for "epsilon", x0 for "sample", and v_target(x0, epsilon, '
             'alpha_bar[t]) for "v_prediction". The denoiser is called as denoiser(x_t, t, None).',
-            "return (denoiser(x_t, t, None) - target).square().mean()",
+            "return (denoiser(x_t, t, None) - ...).square().mean(): which target does "
+            "prediction_type ask for?",
         ),
         difficulty=3,
         minutes=15,
-        mistakes=(
-            Mistake(
-                "You compare with epsilon whatever prediction_type says. The target is x0 for "
-                '"sample" and v for "v_prediction".',
-                _loss_always_epsilon,
-            ),
-            Mistake(
-                "You compare with x0 whatever prediction_type says. The target is epsilon for "
-                '"epsilon" and v for "v_prediction".',
-                _loss_always_x0,
-            ),
-            Mistake(
-                "You compare with x_t, the noisy picture that went in. The target is what was "
-                "hidden in it: epsilon, x0 or v.",
-                _loss_against_x_t,
-            ),
-            Mistake(
-                'Two targets are swapped: "epsilon" means the noise, "sample" the clean picture.',
-                _loss_names_swapped,
-            ),
-            Mistake(
-                "You sum over all numbers; the loss is their mean, so that it does not grow with "
-                "the batch and the picture.",
-                _loss_sum,
-            ),
-            Mistake(
-                "You sum over the numbers of a picture and average over pictures. The loss here "
-                "is the mean over all of them, so that it does not grow with the picture.",
-                _loss_sum_per_picture,
-            ),
-            Mistake(
-                "You return one number for each picture. One for the whole batch is expected: "
-                "take the mean over the batch as well.",
-                _loss_mean_per_picture,
-            ),
-            Mistake(
-                "The squared errors are right, but their mean is missing at the end.",
-                _loss_unreduced,
-            ),
-            Mistake(
-                "There is a square root at the end. The mean squared error has none.",
-                _loss_root,
-            ),
-            Mistake(
-                "You take the absolute error. The squared one is expected: its best answer is the "
-                "mean, that of the absolute error is the median.",
-                _loss_absolute,
-            ),
-            Mistake(
-                "The square is missing, so that errors up and down cancel each other.",
-                _loss_signed,
-            ),
-            Mistake(
-                "Yours is half of what is expected: no factor 1/2 stands before the mean.",
-                _loss_half,
-            ),
+        mistakes=slips(
+            """
+            always_epsilon: `targets[prediction_type]` -> `epsilon`
+                You compare with epsilon whatever prediction_type says. The target is x0 for
+                "sample" and v for "v_prediction".
+            always_x0: `targets[prediction_type]` -> `x0`
+                You compare with x0 whatever prediction_type says. The target is epsilon for
+                "epsilon" and v for "v_prediction".
+            against_x_t: `targets[prediction_type]` -> `x_t`
+                You compare with x_t, the noisy picture that went in. The target is what was hidden
+                in it: epsilon, x0 or v.
+            names_swapped: `"epsilon": epsilon` -> `"epsilon": x0`
+                `"sample": x0` -> `"sample": epsilon`
+                Two targets are swapped: "epsilon" means the noise, "sample" the clean picture.
+            sum: `.mean()` -> `.sum()`
+                You sum over all numbers; the loss is their mean, so that it does not grow with the
+                batch and the picture.
+            sum_per_picture: `.mean()` -> `.flatten(1).sum(1).mean()`
+                You sum over the numbers of a picture and average over pictures. The loss here is
+                the mean over all of them, so that it does not grow with the picture.
+            mean_per_picture: `.mean()` -> `.flatten(1).mean(1)`
+                You return one number for each picture. One for the whole batch is expected: take
+                the mean over the batch as well.
+            no_mean: `.mean()` -> ``
+                The squared errors are right, but their mean is missing at the end.
+            root: `.mean()` -> `.mean().sqrt()`
+                There is a square root at the end. The mean squared error has none.
+            absolute: `.square()` -> `.abs()`
+                You take the absolute error. The squared one is expected: its best answer is the
+                mean, that of the absolute error is the median.
+            signed: `.square()` -> ``
+                The square is missing, so that errors up and down cancel each other.
+            half: `.mean()` -> `.mean() / 2`
+                Yours is half of what is expected: no factor 1/2 stands before the mean.
+            """
         ),
         on_error=_told,
+        extra=_loss_extra,
         gradients=("x0", "epsilon"),
     ),
     Exercise(
@@ -732,87 +374,66 @@ EXERCISES = (
             "`x_t[:, None]` has shape (B, 1, ...) and `data` has (N, ...): their difference is "
             "(B, N, ...). `.flatten(2).square().sum(2)` makes squared distances of it. The "
             "softmax runs over the data points, dim=1.",
-            "weights = torch.softmax(-distance / (2 * (1 - alpha_bar_t[:, None])), dim=1), then "
-            'torch.einsum("bn,n...->b...", weights, data)',
+            "weights = torch.softmax(-distance / (2 * ...), dim=1), with the variance of "
+            'x_t around a shrunken data point; then torch.einsum("bn,n...->b...", '
+            "weights, ...).",
         ),
         difficulty=4,
         minutes=20,
-        mistakes=(
-            Mistake(
-                "It holds NaN where all exp(...) are 0 in float32. Take torch.softmax of the "
-                "exponents: it subtracts the largest one first, so that one weight stays.",
-                _opt_underflow,
-            ),
-            Mistake(
-                "The weights do not add up to 1. Divide by their sum, or let torch.softmax do both "
-                "the exp and the division.",
-                _opt_not_normalised,
-            ),
-            Mistake(
-                "It is right wherever there is some signal, but it divides by sqrt(alpha_bar_t), "
-                "which is 0 for pure noise. Shrink the data points instead of stretching x_t.",
-                _opt_divided,
-            ),
-            Mistake(
-                "You return the weights (B, N). The guess is the mean of the data points with "
-                "these weights, of the shape of x_t.",
-                _opt_weights,
-            ),
-            Mistake(
-                "The minus sign before the distance is missing: the farthest data points get the "
-                "largest weights.",
-                _opt_plus,
-            ),
-            Mistake(
-                "The softmax runs over the batch. For each x_t the weights of all data points add "
-                "up to 1, so it runs over dim=1 of (B, N).",
-                _opt_over_batch,
-            ),
-            Mistake(
-                "You compare x_t with the data points as they are. In x_t they are smaller: "
-                "compare with sqrt(alpha_bar_t) x_i.",
-                _opt_unscaled,
-            ),
-            Mistake(
-                "You compare x_t with alpha_bar_t x_i; the weight of the picture in x_t is the "
-                "root, sqrt(alpha_bar_t).",
-                _opt_no_root,
-            ),
-            Mistake(
-                "The distance is not squared. A Gaussian has the squared distance in its exponent.",
-                _opt_not_squared,
-            ),
-            Mistake(
-                "The factor 2 is missing: the exponent is -distance / (2 * variance), with the "
-                "variance 1 - alpha_bar_t.",
-                _opt_no_two,
-            ),
-            Mistake(
-                "You divide by twice the standard deviation. The variance belongs there, "
-                "1 - alpha_bar_t without a root.",
-                _opt_sigma,
-            ),
-            Mistake(
-                "The squared distance is not divided by 2 (1 - alpha_bar_t), so that the weights "
-                "do not know how much noise there is.",
-                _opt_no_variance,
-            ),
-            Mistake(
-                "You average the squared differences over a picture. The squared distance is "
-                "their sum: every number of x_t is one more clue.",
-                _opt_mean_distance,
-            ),
-            Mistake(
-                "You return the nearest data point. The best guess is the mean of all of them, "
-                "weighted by how likely each is.",
-                _opt_nearest,
-            ),
-            Mistake(
-                "Your guess is sqrt(alpha_bar_t) times the right one: average the data points "
-                "themselves, not the shrunken ones that x_t is compared with.",
-                _opt_shrunk,
-            ),
+        mistakes=slips(
+            """
+            underflow: `torch.softmax(` -> `torch.exp(`
+                `, dim=1)` -> `)`
+                `weights, data` -> `weights / weights.sum(1, keepdim=True), data`
+                It holds NaN where all exp(...) are 0 in float32. Take torch.softmax of the
+                exponents: it subtracts the largest one first, so that one weight stays.
+            not_normalised: `torch.softmax(` -> `torch.exp(`
+                `, dim=1)` -> `)`
+                The weights do not add up to 1. Divide by their sum, or let torch.softmax do both
+                the exp and the division.
+            stretched:
+                `x_t[:, None] - a.sqrt()[:, None] * data` -> `(x_t / a.sqrt())[:, None] - data`
+                `(1 - alpha_bar_t[:, None])` -> `((1 - alpha_bar_t) / alpha_bar_t)[:, None]`
+                It is right wherever there is some signal, but it divides by sqrt(alpha_bar_t),
+                which is 0 for pure noise. Shrink the data points instead of stretching x_t.
+            weights: `torch.einsum("bn,n...->b...", weights, data)` -> `weights`
+                You return the weights (B, N). The guess is the mean of the data points with these
+                weights, of the shape of x_t.
+            plus: `-distance` -> `distance`
+                The minus sign before the distance is missing: the farthest data points get the
+                largest weights.
+            over_the_batch: `dim=1` -> `dim=0`
+                The softmax runs over the batch. For each x_t the weights of all data points add up
+                to 1, so it runs over dim=1 of (B, N).
+            unscaled: `a.sqrt()[:, None] * data` -> `data`
+                You compare x_t with the data points as they are. In x_t they are smaller: compare
+                with sqrt(alpha_bar_t) x_i.
+            no_root: `a.sqrt()[:, None]` -> `a[:, None]`
+                You compare x_t with alpha_bar_t x_i; the weight of the picture in x_t is the root,
+                sqrt(alpha_bar_t).
+            not_squared: `.sum(2)` -> `.sum(2).sqrt()`
+                The distance is not squared. A Gaussian has the squared distance in its exponent.
+            no_two: `2 * ` -> ``
+                The factor 2 is missing: the exponent is -distance / (2 * variance), with the
+                variance 1 - alpha_bar_t.
+            deviation: `(1 - alpha_bar_t[:, None])` -> `(1 - alpha_bar_t[:, None]).sqrt()`
+                You divide by twice the standard deviation. The variance belongs there, 1 -
+                alpha_bar_t without a root.
+            no_variance: ` / (2 * (1 - alpha_bar_t[:, None]))` -> ``
+                The squared distance is not divided by 2 (1 - alpha_bar_t), so that the weights do
+                not know how much noise there is.
+            mean_distance: `.sum(2)` -> `.mean(2)`
+                You average the squared differences over a picture. The squared distance is their
+                sum: every number of x_t is one more clue.
+            nearest: `torch.einsum("bn,n...->b...", weights, data)` -> `data[distance.argmin(1)]`
+                You return the nearest data point. The best guess is the mean of all of them,
+                weighted by how likely each is.
+            shrunk: `torch.einsum` -> `a.sqrt() * torch.einsum`
+                Your guess is sqrt(alpha_bar_t) times the right one: average the data points
+                themselves, not the shrunken ones that x_t is compared with.
+            """
         ),
         keeps_dtype=True,
+        page=_optimal_page,
     ),
 )

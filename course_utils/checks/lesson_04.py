@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from course_utils.checks.exercise import Case, Exercise, Mistake
+from course_utils.checks.exercise import Case, Exercise, call_seeded
+from course_utils.checks.mistakes import slips
 
 # --- timesteps -----------------------------------------------------------------------------------
 
@@ -27,43 +28,6 @@ def _timesteps_cases(generator: torch.Generator) -> Iterator[Case]:
             yield Case((num_steps, T, spacing), label=words)
 
 
-def _rising(num_steps: int, T: int = 1000, spacing: str = "trailing") -> Tensor:
-    return timesteps(num_steps, T, spacing).flip(0)
-
-
-def _from_T(num_steps: int, T: int = 1000, spacing: str = "trailing") -> Tensor:
-    found = timesteps(num_steps, T, spacing)
-    return found + 1 if spacing == "trailing" else found
-
-
-def _always_trailing(num_steps: int, T: int = 1000, spacing: str = "trailing") -> Tensor:
-    return timesteps(num_steps, T, "trailing")
-
-
-def _always_leading(num_steps: int, T: int = 1000, spacing: str = "trailing") -> Tensor:
-    return timesteps(num_steps, T, "leading")
-
-
-def _exchanged(num_steps: int, T: int = 1000, spacing: str = "trailing") -> Tensor:
-    return timesteps(num_steps, T, "leading" if spacing == "trailing" else "trailing")
-
-
-def _cut_off(num_steps: int, T: int = 1000, spacing: str = "trailing") -> Tensor:
-    if spacing == "trailing":
-        return (T - torch.arange(num_steps) * T / num_steps).long() - 1
-    return timesteps(num_steps, T, spacing)
-
-
-def _whole_stride(num_steps: int, T: int = 1000, spacing: str = "trailing") -> Tensor:
-    if spacing == "trailing":
-        return T - torch.arange(num_steps) * (T // num_steps) - 1
-    return timesteps(num_steps, T, spacing)
-
-
-def _both_ends(num_steps: int, T: int = 1000, spacing: str = "trailing") -> Tensor:
-    return torch.linspace(T - 1, 0, num_steps).round().long()
-
-
 TIMESTEPS = Exercise(
     "04.timesteps",
     timesteps,
@@ -73,44 +37,40 @@ TIMESTEPS = Exercise(
         "does each of them touch?",
         "`i = torch.arange(num_steps)` counts the steps. Trailing: go down from T by T / num_steps "
         "a step, round, and take 1 off. Leading: go up from 0 by T // num_steps, then `.flip(0)`.",
-        "Trailing: `(T - i * T / num_steps).round().long() - 1`. "
-        "Leading: `(i * (T // num_steps)).flip(0)`.",
+        "Trailing: `(T - i * T / num_steps).round().long() - ...`. Leading: `(i * (T // "
+        "num_steps))`, turned round.",
     ),
     difficulty=1,
     minutes=5,
-    mistakes=(
-        Mistake(
-            "The numbers are right, but they rise. A sampler starts at the noise, so the largest "
-            "timestep comes first: `.flip(0)`.",
-            _rising,
-        ),
-        Mistake(
-            "With trailing spacing you start at T, which lies beyond the table: its rows are 0 to "
-            "T - 1, so take 1 off.",
-            _from_T,
-        ),
-        Mistake("You give trailing timesteps whatever `spacing` says.", _always_trailing),
-        Mistake("You give leading timesteps whatever `spacing` says.", _always_leading),
-        Mistake(
-            "The two are exchanged. Trailing touches the noisy end, T - 1; leading touches the "
-            "clean end, 0.",
-            _exchanged,
-        ),
-        Mistake(
-            "With trailing spacing you cut the fractions off where they should be rounded: 1000 "
-            "in 3 strides is 1000, 667, 333, before 1 is taken off.",
-            _cut_off,
-        ),
-        Mistake(
-            "With trailing spacing your stride is T // num_steps. Where num_steps does not divide "
-            "T, the strides then add up to less than T; use T / num_steps, and round at the end.",
-            _whole_stride,
-        ),
-        Mistake(
-            'Your timesteps touch both ends, T - 1 and 0. diffusers calls that "linspace". '
-            "Trailing leaves out 0, leading leaves out the noisy end.",
-            _both_ends,
-        ),
+    keeps_dtype=True,
+    mistakes=slips(
+        """
+        rising: `(i * (T // num_steps)).flip(0)` -> `i * (T // num_steps)`
+            `.long() - 1` -> `.long().flip(0) - 1`
+            The numbers are right, but they rise. A sampler starts at the noise, so the largest
+            timestep comes first: `.flip(0)`.
+        from_T: ` - 1` -> ``
+            With trailing spacing you start at T, which lies beyond the table: its rows are 0 to T -
+            1, so take 1 off.
+        always_trailing: `spacing == "trailing"` -> `True`
+            You give trailing timesteps whatever `spacing` says.
+        always_leading: `spacing == "trailing"` -> `False`
+            You give leading timesteps whatever `spacing` says.
+        exchanged: `spacing ==` -> `spacing !=`
+            The two are exchanged. Trailing touches the noisy end, T - 1; leading touches the clean
+            end, 0.
+        cut_off: `.round()` -> ``
+            With trailing spacing you cut the fractions off where they should be rounded: 1000 in 3
+            strides is 1000, 667, 333, before 1 is taken off.
+        whole_stride: `i * T / num_steps` -> `i * (T // num_steps)`
+            With trailing spacing your stride is T // num_steps. Where num_steps does not divide T,
+            the strides then add up to less than T; use T / num_steps, and round at the end.
+        both_ends:
+            `    i = torch.arange(num_steps)\\n`
+            -> `    return torch.linspace(T - 1, 0, num_steps).round().long()\\n`
+            Your timesteps touch both ends, T - 1 and 0. diffusers calls that "linspace". Trailing
+            leaves out 0, leading leaves out the noisy end.
+        """
     ),
 )
 
@@ -155,40 +115,6 @@ def _ddpm_cases(generator: torch.Generator) -> Iterator[Case]:
     yield Case((x.double(), x0.double(), alpha_bar_t, alpha_bar_next, noise.double()))
 
 
-def _ddpm_variant(
-    *,
-    root_x0: bool = True,
-    root_x: bool = True,
-    root_noise: bool = True,
-    crossed: bool = False,
-    large: bool = False,
-    ratio: bool = True,
-    exchanged: bool = False,
-    silent: bool = False,
-    denominator: bool = True,
-) -> Callable[..., Tensor]:
-    """A step with some mistakes in it."""
-
-    def step(
-        x: Tensor, x0: Tensor, alpha_bar_t: Tensor, alpha_bar_next: Tensor, noise: Tensor | None
-    ) -> Tensor:
-        if exchanged:
-            x, x0 = x0, x
-        alpha = alpha_bar_t / alpha_bar_next if ratio else alpha_bar_t
-        beta = 1 - alpha
-        below = 1 - alpha_bar_t if denominator else torch.ones(())
-        front = alpha_bar_t if crossed else alpha_bar_next
-        weight_x0 = (front.sqrt() if root_x0 else front) * beta / below
-        weight_x = (alpha.sqrt() if root_x else alpha) * (1 - alpha_bar_next) / below
-        mean = weight_x0 * x0 + weight_x * x
-        if noise is None or silent:
-            return mean
-        variance = beta if large else (1 - alpha_bar_next) / below * beta
-        return mean + (variance.sqrt() if root_noise else variance) * noise
-
-    return step
-
-
 def _without_noise(error: Exception, case: Case) -> str | None:
     """Words for arithmetic with None."""
     if isinstance(error, TypeError) and "NoneType" in str(error):
@@ -209,61 +135,51 @@ DDPM = Exercise(
         "alpha_t = alpha_bar_t / alpha_bar_next and beta_t = 1 - alpha_t. The weight of x0 starts "
         "with the root of alpha_bar_next, that of x with the root of alpha_t. Noise is multiplied "
         "by a standard deviation, the root of the variance.",
-        "`mean = alpha_bar_next**0.5 * beta / (1 - alpha_bar_t) * x0 + alpha**0.5 * (1 - "
-        "alpha_bar_next) / (1 - alpha_bar_t) * x`, and the variance is `(1 - alpha_bar_next) / "
-        "(1 - alpha_bar_t) * beta`. If noise is None, return the mean.",
+        "`mean = alpha_bar_next**0.5 * beta / (1 - alpha_bar_t) * x0 + alpha**0.5 * ... /"
+        " (1 - alpha_bar_t) * x`; the variance is equation 7's, and noise is multiplied "
+        "by its root. If noise is None, return the mean.",
     ),
     difficulty=3,
     minutes=12,
-    mistakes=(
-        Mistake(
-            "The noise is multiplied by the variance; it takes the standard deviation, which is "
-            "the root of the variance.",
-            _ddpm_variant(root_noise=False),
-        ),
-        Mistake(
-            "Your noise has the variance beta_t. Equation 7 asks for the smaller beta-tilde_t = "
-            "(1 - alpha_bar_next) / (1 - alpha_bar_t) * beta_t. (Section 3.2 of the paper allows "
-            "both; diffusers calls them fixed_large and fixed_small.)",
-            _ddpm_variant(large=True),
-        ),
-        Mistake(
-            "The weight of x0 takes the root of alpha_bar_next, not alpha_bar_next itself.",
-            _ddpm_variant(root_x0=False),
-        ),
-        Mistake(
-            "The weight of x takes the root of alpha_t, not alpha_t itself.",
-            _ddpm_variant(root_x=False),
-        ),
-        Mistake(
-            "Both weights of the mean start with a root: of alpha_bar_next for x0, of alpha_t for "
-            "x.",
-            _ddpm_variant(root_x0=False, root_x=False),
-        ),
-        Mistake(
-            "The weight of x0 starts with the root of alpha_bar_t; equation 7 has alpha-bar_{t-1} "
-            "there, which is alpha_bar_next.",
-            _ddpm_variant(crossed=True),
-        ),
-        Mistake(
-            "You use alpha_bar_t where alpha_t belongs. alpha_t is one stride alone: alpha_bar_t / "
-            "alpha_bar_next; beta_t is 1 minus that.",
-            _ddpm_variant(ratio=False),
-        ),
-        Mistake(
-            "x and x0 are exchanged: each has the other's weight.", _ddpm_variant(exchanged=True)
-        ),
-        Mistake(
-            "The mean is right, and the noise is missing. Add it, times the root of the variance, "
-            "unless noise is None.",
-            _ddpm_variant(silent=True),
-        ),
-        Mistake(
-            "The division by 1 - alpha_bar_t is missing, in both weights and in the variance.",
-            _ddpm_variant(denominator=False),
-        ),
+    mistakes=slips(
+        """
+        noise_times_variance: `variance.sqrt()` -> `variance`
+            The noise is multiplied by the variance; it takes the standard deviation, which is the
+            root of the variance.
+        fixed_large: `(1 - alpha_bar_next) / (1 - alpha_bar_t) * beta` -> `beta`
+            Your noise has the variance beta_t. Equation 7 asks for the smaller beta-tilde_t = (1 -
+            alpha_bar_next) / (1 - alpha_bar_t) * beta_t. (Section 3.2 of the paper allows both;
+            diffusers calls them fixed_large and fixed_small.)
+        x0_without_root: `alpha_bar_next.sqrt()` -> `alpha_bar_next`
+            The weight of x0 takes the root of alpha_bar_next, not alpha_bar_next itself.
+        x_without_root: `alpha.sqrt()` -> `alpha`
+            The weight of x takes the root of alpha_t, not alpha_t itself.
+        no_roots: `alpha_bar_next.sqrt()` -> `alpha_bar_next`
+            `alpha.sqrt()` -> `alpha`
+            Both weights of the mean start with a root: of alpha_bar_next for x0, of alpha_t for x.
+        x0_with_alpha_bar_t: `alpha_bar_next.sqrt()` -> `alpha_bar_t.sqrt()`
+            The weight of x0 starts with the root of alpha_bar_t; equation 7 has alpha-bar_{t-1}
+            there, which is alpha_bar_next.
+        alpha_bar_for_alpha: `alpha_bar_t / alpha_bar_next` -> `alpha_bar_t`
+            You use alpha_bar_t where alpha_t belongs. alpha_t is one stride alone: alpha_bar_t /
+            alpha_bar_next; beta_t is 1 minus that.
+        exchanged: `* x0\\n` -> `* x\\n`
+            `* x\\n    )` -> `* x0\\n    )`
+            x and x0 are exchanged: each has the other's weight.
+        no_noise: `    if noise is None:\\n        return mean\\n` -> `    return mean\\n`
+            The mean is right, and the noise is missing. Add it, times the root of the variance,
+            unless noise is None.
+        no_division: `beta / (1 - alpha_bar_t)` -> `beta`
+            `(1 - alpha_bar_next) / (1 - alpha_bar_t) * x` -> `(1 - alpha_bar_next) * x`
+            `(1 - alpha_bar_next) / (1 - alpha_bar_t) * beta` -> `(1 - alpha_bar_next) * beta`
+            The division by 1 - alpha_bar_t is missing, in both weights and in the variance.
+        own_noise: `* noise` -> `* torch.randn_like(x)`
+            It draws noise of its own. Use the noise that is handed in, so that whoever calls
+            decides about the seed.
+        """
     ),
     on_error=_without_noise,
+    call=call_seeded,
     keeps_dtype=True,
 )
 
@@ -292,56 +208,12 @@ def _ddim_cases(generator: torch.Generator) -> Iterator[Case]:
         alpha_bar_t, alpha_bar_next = _levels(generator, 2)
         eta = 0.2 + 0.7 * float(torch.rand((), generator=generator))
         yield Case((x0, epsilon, alpha_bar_t, alpha_bar_next))
-        yield Case((x0, epsilon, alpha_bar_t, alpha_bar_next, eta, noise))
+        yield Case((x0, epsilon, alpha_bar_t, alpha_bar_next), {"eta": eta, "noise": noise})
     words = "the last step: alpha_bar_next = 1"
     yield Case((x0, epsilon, alpha_bar_t, torch.ones(())), label=words)
     words = "a step from pure noise: alpha_bar_t = 0"
     yield Case((x0, epsilon, torch.zeros(()), alpha_bar_next, eta, noise), label=words)
     yield Case((x0.double(), epsilon.double(), alpha_bar_t, alpha_bar_next))
-
-
-def _ddim_variant(
-    *,
-    root: bool = True,
-    room: bool = True,
-    stay: bool = False,
-    square: bool = False,
-    squared_eta: bool = False,
-    bare_eta: bool = False,
-    silent: bool = False,
-    exchanged: bool = False,
-    direction_root: bool = True,
-    upside_down: bool = False,
-    unsquared: bool = False,
-) -> Callable[..., Tensor]:
-    """A step with some mistakes in it."""
-
-    def step(
-        x0: Tensor,
-        epsilon: Tensor,
-        alpha_bar_t: Tensor,
-        alpha_bar_next: Tensor,
-        eta: float = 0.0,
-        noise: Tensor | None = None,
-    ) -> Tensor:
-        if exchanged:
-            x0, epsilon = epsilon, x0
-        variance = (1 - alpha_bar_next) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_next)
-        if upside_down:
-            variance = (1 - alpha_bar_t) / (1 - alpha_bar_next) * (1 - alpha_bar_t / alpha_bar_next)
-        sigma = eta * (variance if square else variance.sqrt())
-        if squared_eta:
-            sigma = (eta * variance).sqrt()
-        if bare_eta:
-            sigma = torch.as_tensor(eta)
-        left = (1 - alpha_bar_t if stay else 1 - alpha_bar_next) - (sigma**2 if room else 0)
-        if unsquared:
-            left = 1 - alpha_bar_next - sigma
-        signal = alpha_bar_next.sqrt() if root else alpha_bar_next
-        x_next = signal * x0 + (left.sqrt() if direction_root else left) * epsilon
-        return x_next if noise is None or silent else x_next + sigma * noise
-
-    return step
 
 
 DDIM = Exercise(
@@ -354,67 +226,62 @@ DDIM = Exercise(
         "The signal gets the root of alpha_bar_next. Together, the two noises must have the "
         "variance 1 - alpha_bar_next: if fresh noise takes sigma squared of it, the guessed noise "
         "gets the rest.",
-        "`sigma = eta * ((1 - alpha_bar_next) / (1 - alpha_bar_t) * (1 - alpha_bar_t / "
-        "alpha_bar_next)) ** 0.5`, and `alpha_bar_next**0.5 * x0 + (1 - alpha_bar_next - sigma**2) "
-        "** 0.5 * epsilon`, plus `sigma * noise` unless noise is None.",
+        "`sigma = eta * (equation 16's fractions) ** 0.5`, then `alpha_bar_next**0.5 * x0"
+        " + (1 - alpha_bar_next - ...) ** 0.5 * epsilon`, plus `sigma * noise` unless "
+        "noise is None.",
     ),
     difficulty=3,
     minutes=10,
-    mistakes=(
-        Mistake(
-            "With eta above 0 there is too much noise. Fresh noise takes sigma**2 of the variance, "
-            "so the guessed noise keeps only 1 - alpha_bar_next - sigma**2.",
-            _ddim_variant(room=False),
-        ),
-        Mistake(
-            "Under the root stands sigma where sigma**2 belongs: 1 - alpha_bar_next is a variance, "
-            "and what the fresh noise takes of it is a variance too.",
-            _ddim_variant(unsquared=True),
-        ),
-        Mistake(
-            "The guess of the picture takes the root of alpha_bar_next, not alpha_bar_next itself.",
-            _ddim_variant(root=False),
-        ),
-        Mistake(
-            "The noise keeps its old size, 1 - alpha_bar_t. After the step there should be less of "
-            "it: 1 - alpha_bar_next.",
-            _ddim_variant(stay=True),
-        ),
-        Mistake(
-            "The weight of epsilon lacks its root: 1 - alpha_bar_next - sigma**2 is a variance.",
-            _ddim_variant(direction_root=False),
-        ),
-        Mistake(
-            "Both weights lack their roots: alpha-bar and 1 - alpha-bar are variances, and a "
-            "picture is multiplied by a standard deviation.",
-            _ddim_variant(root=False, direction_root=False),
-        ),
-        Mistake(
-            "sigma is eta times a root; you left the root out, so what you have is eta times a "
-            "variance.",
-            _ddim_variant(square=True),
-        ),
-        Mistake(
-            "eta stands before the root of equation 16, not inside it.",
-            _ddim_variant(squared_eta=True),
-        ),
-        Mistake(
-            "The fresh noise is multiplied by eta alone. eta is a share; sigma of equation 16 is "
-            "eta times the deviation that DDPM would use.",
-            _ddim_variant(bare_eta=True, room=False),
-        ),
-        Mistake(
-            "With eta above 0 the fresh noise is missing: add sigma * noise.",
-            _ddim_variant(silent=True),
-        ),
-        Mistake("x0 and epsilon are exchanged.", _ddim_variant(exchanged=True)),
-        Mistake(
-            "The first fraction in sigma is upside down: 1 - alpha_bar_next belongs above, "
-            "1 - alpha_bar_t below.",
-            _ddim_variant(upside_down=True),
-        ),
+    mistakes=slips(
+        """
+        no_room: ` - sigma**2` -> ``
+            With eta above 0 there is too much noise. Fresh noise takes sigma**2 of the variance, so
+            the guessed noise keeps only 1 - alpha_bar_next - sigma**2.
+        sigma_not_squared: `sigma**2` -> `sigma`
+            Under the root stands sigma where sigma**2 belongs: 1 - alpha_bar_next is a variance,
+            and what the fresh noise takes of it is a variance too.
+        x0_without_root: `alpha_bar_next.sqrt()` -> `alpha_bar_next`
+            The guess of the picture takes the root of alpha_bar_next, not alpha_bar_next itself.
+        noise_stays: `1 - alpha_bar_next - sigma**2` -> `1 - alpha_bar_t - sigma**2`
+            The noise keeps its old size, 1 - alpha_bar_t. After the step there should be less of
+            it: 1 - alpha_bar_next.
+        epsilon_without_root: `sigma**2).sqrt()` -> `sigma**2)`
+            The weight of epsilon lacks its root: 1 - alpha_bar_next - sigma**2 is a variance.
+        no_roots: `sigma**2).sqrt()` -> `sigma**2)`
+            `alpha_bar_next.sqrt()` -> `alpha_bar_next`
+            Both weights lack their roots: alpha-bar and 1 - alpha-bar are variances, and a picture
+            is multiplied by a standard deviation.
+        variance_as_sigma: `variance.sqrt()` -> `variance`
+            sigma is eta times a root; you left the root out, so what you have is eta times a
+            variance.
+        eta_inside: `eta * variance.sqrt()` -> `(eta * variance).sqrt()`
+            eta stands before the root of equation 16, not inside it.
+        eta_alone: `eta * variance.sqrt()` -> `torch.as_tensor(eta)`
+            ` - sigma**2` -> ``
+            The fresh noise is multiplied by eta alone. eta is a share; sigma of equation 16 is eta
+            times the deviation that DDPM would use.
+        no_fresh_noise: `x_next if noise is None else x_next + sigma * noise` -> `x_next`
+            With eta above 0 the fresh noise is missing: add sigma * noise.
+        exchanged: `* epsilon` -> `* x0`
+            `* x0 + direction` -> `* epsilon + direction`
+            x0 and epsilon are exchanged.
+        upside_down:
+            `(1 - alpha_bar_next) / (1 - alpha_bar_t)` -> `(1 - alpha_bar_t) / (1 - alpha_bar_next)`
+            The first fraction in sigma is upside down: 1 - alpha_bar_next belongs above, 1 -
+            alpha_bar_t below.
+        eta_ignored: `eta * variance.sqrt()` -> `variance.sqrt()`
+            eta is not used: it stands before the root of sigma. With eta = 0 there is no fresh
+            noise, and all of 1 - alpha_bar_next is left for the guessed one.
+        old_signal: `alpha_bar_next.sqrt() * x0` -> `alpha_bar_t.sqrt() * x0`
+            The guess of the picture gets the root of alpha_bar_t, which is the level before the
+            step. After it the share of the picture is alpha_bar_next.
+        own_noise: `* noise` -> `* torch.randn_like(x0)`
+            It draws noise of its own. Use the noise that is handed in, so that whoever calls
+            decides about the seed.
+        """
     ),
     on_error=_without_noise,
+    call=call_seeded,
     keeps_dtype=True,
 )
 
@@ -453,58 +320,6 @@ def _dpm_cases(generator: torch.Generator) -> Iterator[Case]:
     yield Case((x.double(), x0.double(), sigma, sigma_next, x0_before.double(), sigma_before))
 
 
-def _dpm_variant(
-    *,
-    first_order: bool = False,
-    sign: float = 1.0,
-    inverted: bool = False,
-    half: float = 0.5,
-    equal: bool = False,
-    grows: bool = False,
-    full_log_snr: bool = False,
-    ratio_only: bool = False,
-    old_alpha: bool = False,
-    average: bool = False,
-    plus: bool = False,
-    negative_h: bool = False,
-    no_alpha: bool = False,
-) -> Callable[..., Tensor]:
-    """A step with some mistakes in it."""
-
-    def step(
-        x: Tensor,
-        x0: Tensor,
-        sigma: Tensor,
-        sigma_next: Tensor,
-        x0_before: Tensor | None = None,
-        sigma_before: Tensor | None = None,
-    ) -> Tensor:
-        alpha_t, alpha_next = (1 + sigma**2) ** -0.5, (1 + sigma_next**2) ** -0.5
-        h = sigma.log() - sigma_next.log()
-        if full_log_snr:
-            h = 2 * h
-        if negative_h:
-            h = -h
-        if no_alpha:
-            alpha_t, alpha_next = torch.ones(()), torch.ones(())
-        D = x0
-        if x0_before is not None and sigma_before is not None and not first_order:
-            before = sigma_before.log() - sigma.log()
-            if full_log_snr:
-                before = 2 * before
-            r = h / before if inverted else before / h
-            if equal:
-                r = torch.ones(())
-            D = x0 + sign * half / r * (x0 - x0_before)
-            if average:
-                D = (x0 + x0_before) / 2
-        left = sigma_next / sigma * (1 if ratio_only else alpha_next / alpha_t)
-        weight = (alpha_t if old_alpha else alpha_next) * ((h if grows else -h).exp() - 1)
-        return left * x + (weight if plus else -weight) * D
-
-    return step
-
-
 def _truth_of_tensor(error: Exception, case: Case) -> str | None:
     """Words for `if x0_before:` and for arithmetic with None."""
     text = str(error)
@@ -531,74 +346,60 @@ DPM = Exercise(
         "h = log(sigma / sigma_next) and r = log(sigma_before / sigma) / h. D lies beyond x0, on "
         "the side away from x0_before. alpha of a level is 1 / sqrt(1 + sigma**2), and the "
         "paper's sigma_t is sigma * alpha.",
-        "`D = x0 + (x0 - x0_before) / (2 * r)`, or x0 if x0_before is None; return `(sigma_next * "
-        "alpha_next) / (sigma * alpha_t) * x - alpha_next * (torch.exp(-h) - 1) * D`.",
+        "`D = x0 + (x0 - x0_before) / (2 * r)`, or x0 if x0_before is None; return "
+        "`(sigma_next * alpha_next) / (sigma * alpha_t) * x - ... * D`, where the weight "
+        "of D holds torch.exp(-h).",
     ),
     difficulty=4,
     minutes=18,
-    mistakes=(
-        Mistake(
-            "Every step of yours is of first order: the earlier guess x0_before is not used. With "
-            "it, D = x0 + (x0 - x0_before) / (2 r).",
-            _dpm_variant(first_order=True),
-        ),
-        Mistake(
-            "The correction points backwards. D goes beyond x0, away from the earlier guess: plus "
-            "(x0 - x0_before) / (2 r).",
-            _dpm_variant(sign=-1.0),
-        ),
-        Mistake(
-            "r is upside down. It is the step before, in lambda, over this step: "
-            "(lambda_t - lambda_before) / h.",
-            _dpm_variant(inverted=True),
-        ),
-        Mistake(
-            "The correction lacks the factor 1/2: D = x0 + (x0 - x0_before) / (2 r).",
-            _dpm_variant(half=1.0),
-        ),
-        Mistake(
-            "You take r as 1, as if all steps had the same length in lambda. They have not: r is "
-            "the length of the step before over the length of this one.",
-            _dpm_variant(equal=True),
-        ),
-        Mistake(
-            "You take the mean of the two guesses. The next part of the way lies after x0, so the "
-            "line through both guesses must be followed further, not averaged.",
-            _dpm_variant(average=True),
-        ),
-        Mistake(
-            "The sign in the exponential is wrong: exp(-h) - 1, with h positive.",
-            _dpm_variant(grows=True),
-        ),
-        Mistake(
-            "Your h has the wrong sign. lambda = -log(sigma) rises on the way to the picture, so "
-            "h = log(sigma / sigma_next) is above 0.",
-            _dpm_variant(negative_h=True),
-        ),
-        Mistake(
-            "The alphas are missing: sigma_next / sigma and exp(-h) - 1 alone are the step for "
-            "pictures whose signal keeps its size. Here x is variance preserving, so the paper's "
-            "sigma_t is sigma * alpha, and alpha_next stands before exp(-h) - 1.",
-            _dpm_variant(no_alpha=True),
-        ),
-        Mistake(
-            "Your lambda is twice too large. It is log(alpha_t / sigma_t), half the log SNR.",
-            _dpm_variant(full_log_snr=True),
-        ),
-        Mistake(
-            "The weight of x uses the ratios `sigma` as if they were the paper's sigma_t. The "
-            "paper's sigma_t is sigma * alpha, with alpha = 1 / sqrt(1 + sigma**2).",
-            _dpm_variant(ratio_only=True),
-        ),
-        Mistake(
-            "The weight of D takes alpha of the level after the step, not before it.",
-            _dpm_variant(old_alpha=True),
-        ),
-        Mistake(
-            "The weight of D has the wrong sign. exp(-h) - 1 is below 0, and a minus stands "
-            "before it.",
-            _dpm_variant(plus=True),
-        ),
+    mistakes=slips(
+        """
+        first_order: `x0 + (x0 - x0_before) / (2 * r)` -> `x0`
+            Every step of yours is of first order: the earlier guess x0_before is not used. With it,
+            D = x0 + (x0 - x0_before) / (2 r).
+        backwards: `x0 + (x0` -> `x0 - (x0`
+            The correction points backwards. D goes beyond x0, away from the earlier guess: plus (x0
+            - x0_before) / (2 r).
+        r_upside_down:
+            `(sigma_before.log() - sigma.log()) / h` -> `h / (sigma_before.log() - sigma.log())`
+            r is upside down. It is the step before, in lambda, over this step: (lambda_t -
+            lambda_before) / h.
+        no_half: `(2 * r)` -> `r`
+            The correction lacks the factor 1/2: D = x0 + (x0 - x0_before) / (2 r).
+        r_is_1: `2 * r` -> `2`
+            You take r as 1, as if all steps had the same length in lambda. They have not: r is the
+            length of the step before over the length of this one.
+        average: `x0 + (x0 - x0_before) / (2 * r)` -> `(x0 + x0_before) / 2`
+            You take the mean of the two guesses. The next part of the way lies after x0, so the
+            line through both guesses must be followed further, not averaged.
+        exponent_sign: `(-h).exp()` -> `h.exp()`
+            The sign in the exponential is wrong: exp(-h) - 1, with h positive.
+        h_sign: `sigma.log() - sigma_next.log()` -> `sigma_next.log() - sigma.log()`
+            Your h has the wrong sign. lambda = -log(sigma) rises on the way to the picture, so h =
+            log(sigma / sigma_next) is above 0.
+        no_alphas: `(1 + sigma**2) ** -0.5, (1 + sigma_next**2) ** -0.5` -> `1.0, 1.0`
+            The alphas are missing: sigma_next / sigma and exp(-h) - 1 alone are the step for
+            pictures whose signal keeps its size. Here x is variance preserving, so the paper's
+            sigma_t is sigma * alpha, and alpha_next stands before exp(-h) - 1.
+        full_log_snr:
+            `h = sigma.log() - sigma_next.log()` -> `h = 2 * (sigma.log() - sigma_next.log())`
+            `r = (sigma` -> `r = 2 * (sigma`
+            Your lambda is twice too large. It is log(alpha_t / sigma_t), half the log SNR.
+        ratios_as_sigma: `(sigma_next * alpha_next) / (sigma * alpha_t)` -> `sigma_next / sigma`
+            The weight of x uses the ratios `sigma` as if they were the paper's sigma_t. The paper's
+            sigma_t is sigma * alpha, with alpha = 1 / sqrt(1 + sigma**2).
+        alpha_before: `- alpha_next *` -> `- alpha_t *`
+            The weight of D takes alpha of the level after the step, not before it.
+        plus: `x - alpha_next` -> `x + alpha_next`
+            The weight of D has the wrong sign. exp(-h) - 1 is below 0, and a minus stands before
+            it.
+        D_swapped: `x0 + (x0 - x0_before) / (2 * r)` -> `x0_before + (x0_before - x0) / (2 * r)`
+            In D the two guesses have changed places: it starts at x0, the newest one.
+        alpha_without_root:
+            `(1 + sigma**2) ** -0.5, (1 + sigma_next**2) ** -0.5`
+            -> `1 / (1 + sigma**2), 1 / (1 + sigma_next**2)`
+            alpha lacks its root: 1 / (1 + sigma**2) is alpha-bar, and alpha is the root of it.
+        """
     ),
     on_error=_truth_of_tensor,
     keeps_dtype=True,

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from course_utils.checks.claims_08 import SweetSpot
-from course_utils.checks.exercise import Case, Exercise, Mistake
+from course_utils.checks.exercise import Case, Exercise
+from course_utils.checks.lesson_08_limits import INTERVAL, RESCALE
+from course_utils.checks.mistakes import slips
 
 SHAPES = ((1, 1, 2, 2), (3, 4, 8, 8), (4, 4, 4, 4), (5, 2))
 LARGEST_SCALE = 20.0  # of the sweep
@@ -33,14 +35,6 @@ def _guide_cases(generator: torch.Generator) -> Iterator[Case]:
     for shape, scale in zip((*SHAPES, SHAPES[1]), (7.5, 0.0, 1.0, 3.0, 0.5), strict=True):
         cond, uncond = torch.randn(2, *shape, generator=generator)
         yield Case((cond, uncond, scale))
-
-
-def _ho_and_salimans(cond: Tensor, uncond: Tensor, w: float) -> Tensor:
-    return (1 + w) * cond - w * uncond
-
-
-def _off_up_to_one(cond: Tensor, uncond: Tensor, w: float) -> Tensor:
-    return guide(cond, uncond, w) if w > 1 else cond
 
 
 # --- drop_conditions -----------------------------------------------------------------------------
@@ -105,49 +99,13 @@ def _share(found: Tensor, p: float) -> str:
 
 
 def _together(found: Tensor, p: float) -> str:
-    """Whether the pictures of a batch are always treated alike, where chance would not do it."""
-    alike = bool((found == found[:, :1]).all())
-    return "all alike" if alike and 0 < p < 1 else "each for itself"
-
-
-def _drop_kept(states: Tensor, empty: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    return drop_conditions(states, empty, 1 - p, generator)
-
-
-def _drop_batch(states: Tensor, empty: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    if torch.rand((), generator=generator) < p:
-        return empty.expand_as(states).clone()
-    return states.clone()
-
-
-def _drop_tokens(states: Tensor, empty: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    dropped = torch.rand(states.shape[:2], generator=generator) < p
-    return torch.where(dropped[..., None], empty, states)
-
-
-def _drop_to_zero(states: Tensor, empty: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    dropped = torch.rand(len(states), generator=generator) < p
-    return states * (~dropped)[:, None, None]
-
-
-def _drop_unseeded(states: Tensor, empty: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    dropped = torch.rand(len(states)) < p
-    return torch.where(dropped[:, None, None], empty, states)
-
-
-def _drop_in_place(states: Tensor, empty: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    dropped = torch.rand(len(states), generator=generator) < p
-    states[dropped] = empty
-    return states
-
-
-def _drop_always(states: Tensor, empty: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    return empty.expand_as(states).clone()
-
-
-def _drop_never(states: Tensor, empty: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    torch.rand(len(states), generator=generator)
-    return states.clone()
+    """Whether the pictures of a batch hang together, where chance would not do it."""
+    if p in (0, 1):
+        return "each for itself"
+    if bool((found == found[:, :1]).all()):
+        return "all alike"
+    counts = found.sum(dim=1)  # of each turn
+    return "a fixed number" if bool((counts == counts[0]).all()) else "each for itself"
 
 
 # --- negative_prompt -----------------------------------------------------------------------------
@@ -190,6 +148,23 @@ def _negative_cases(generator: torch.Generator) -> Iterator[Case]:
         yield Case((toy_denoiser, x_t, t, text, negative, scale), label=words)
 
 
+def _negative_extra(candidate: Callable[..., Any]) -> str | None:
+    calls = []
+
+    def denoiser(x_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        calls.append(len(x_t))
+        return toy_denoiser(x_t, t, states)
+
+    case = next(_negative_cases(torch.Generator().manual_seed(0)))
+    candidate(denoiser, *case.args[1:])
+    if len(calls) == 1:
+        return None
+    return (
+        f"The answer is right, but the denoiser is called {len(calls)} times. Ask once, with a "
+        "batch of twice the size: torch.cat doubles x_t, t and the states."
+    )
+
+
 def _negative_error(error: Exception, case: Case) -> str | None:
     text = str(error)
     if "the denoiser got" in text:
@@ -202,209 +177,10 @@ def _negative_error(error: Exception, case: Case) -> str | None:
     return None
 
 
-def _negative_swapped(
-    denoiser: Any, x_t: Tensor, t: Tensor, text: Tensor, negative: Tensor, w: float
-) -> Tensor:
-    return negative_prompt(denoiser, x_t, t, negative, text, w)
-
-
-def _negative_zeros(
-    denoiser: Any, x_t: Tensor, t: Tensor, text: Tensor, negative: Tensor, w: float
-) -> Tensor:
-    return negative_prompt(denoiser, x_t, t, text, torch.zeros_like(text), w)
-
-
-def _negative_taken_off(
-    denoiser: Any, x_t: Tensor, t: Tensor, text: Tensor, negative: Tensor, w: float
-) -> Tensor:
-    return denoiser(x_t, t, text) - w * denoiser(x_t, t, negative)
-
-
-def _negative_ho(
-    denoiser: Any, x_t: Tensor, t: Tensor, text: Tensor, negative: Tensor, w: float
-) -> Tensor:
-    return negative_prompt(denoiser, x_t, t, text, negative, 1 + w)
-
-
-def _negative_states_mixed(
-    denoiser: Any, x_t: Tensor, t: Tensor, text: Tensor, negative: Tensor, w: float
-) -> Tensor:
-    return denoiser(x_t, t, guide(text, negative, w))
-
-
-def _negative_every_other(
-    denoiser: Any, x_t: Tensor, t: Tensor, text: Tensor, negative: Tensor, w: float
-) -> Tensor:
-    both = denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([negative, text]))
-    return guide(both[1::2], both[::2], w)
-
-
-def _negative_prompt_only(
-    denoiser: Any, x_t: Tensor, t: Tensor, text: Tensor, negative: Tensor, w: float
-) -> Tensor:
-    return w * denoiser(x_t, t, text)
-
-
 # --- rescale -------------------------------------------------------------------------------------
 
 
-def rescale(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
-    """Mix the guided prediction with one that has the standard deviation of cond."""
-    axes = list(range(1, guided.ndim))
-    ratio = cond.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True)  # (B, 1, ..., 1)
-    return phi * (guided * ratio) + (1 - phi) * guided
-
-
-def _rescale_cases(generator: torch.Generator) -> Iterator[Case]:
-    shapes = ((2, 1, 2, 2), (3, 4, 8, 8), (4, 4, 4, 4), (5, 6))
-    for shape, phi in zip((*shapes, shapes[1]), (0.7, 1.0, 0.5, 0.7, 0.0), strict=True):
-        cond, uncond = torch.randn(2, *shape, generator=generator)
-        size = 0.5 + torch.rand(shape[0], generator=generator)  # pictures of unequal contrast
-        cond = _like(size, cond) * cond + 0.5
-        yield Case((guide(cond, uncond, 6.0), cond, phi))
-
-
-def _rescale_batch(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
-    return phi * guided * cond.std() / guided.std() + (1 - phi) * guided
-
-
-def _rescale_inverted(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
-    axes = list(range(1, guided.ndim))
-    ratio = guided.std(dim=axes, keepdim=True) / cond.std(dim=axes, keepdim=True)
-    return phi * guided * ratio + (1 - phi) * guided
-
-
-def _rescale_variance(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
-    axes = list(range(1, guided.ndim))
-    ratio = cond.var(dim=axes, keepdim=True) / guided.var(dim=axes, keepdim=True)
-    return phi * guided * ratio + (1 - phi) * guided
-
-
-def _rescale_channel(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
-    axes = list(range(2 if guided.ndim > 2 else 1, guided.ndim))
-    ratio = cond.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True)
-    return phi * guided * ratio + (1 - phi) * guided
-
-
-def _rescale_with_cond(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
-    return phi * rescale(guided, cond, 1.0) + (1 - phi) * cond
-
-
-def _rescale_around_mean(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
-    axes = list(range(1, guided.ndim))
-    mean = guided.mean(dim=axes, keepdim=True)
-    return phi * (rescale(guided - mean, cond, 1.0) + mean) + (1 - phi) * guided
-
-
-def _rescale_unshaped(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
-    axes = list(range(1, guided.ndim))
-    return phi * (guided * (cond.std(dim=axes) / guided.std(dim=axes))) + (1 - phi) * guided
-
-
 # --- interval ------------------------------------------------------------------------------------
-
-
-def interval(
-    cond: Tensor, uncond: Tensor, t: Tensor, guidance_scale: float, low: float, high: float
-) -> Tensor:
-    """Guidance where low <= t < high; elsewhere the prompt alone, which is scale 1."""
-    inside = (t >= low) & (t < high)  # (B,)
-    w = torch.where(inside, guidance_scale, 1.0).to(cond.dtype)  # (B,)
-    return uncond + w.view(-1, *[1] * (cond.ndim - 1)) * (cond - uncond)
-
-
-def _interval_cases(generator: torch.Generator) -> Iterator[Case]:
-    rows = (
-        ((2, 1, 2, 2), [150, 900], 7.5),
-        ((4, 4, 4, 4), [999, 500, 200, 100], 4.0),  # 200 is the lower end, inside
-        ((3, 4, 8, 8), [700, 699, 0], 0.0),  # 700 is the upper end, outside
-        ((4, 4, 4, 4), [300, 300, 300, 300], 12.0),
-        ((3, 2), [700, 200, 450], 3.0),
-        ((3, 4, 8, 8), [950, 950, 950], 5.0),
-    )
-    for shape, t, scale in rows:
-        low, high = (100, 600) if shape[0] == 2 else (200, 700)
-        cond, uncond = torch.randn(2, *shape, generator=generator)
-        words = f"x of shape {shape}, t = {t}, guidance_scale = {scale}, {low} <= t < {high}"
-        yield Case((cond, uncond, torch.tensor(t), scale, low, high), label=words)
-
-
-def _interval_where(
-    inside: Tensor, cond: Tensor, uncond: Tensor, w: float, outside: float = 1.0
-) -> Tensor:
-    return guide(cond, uncond, 1.0) + _like(
-        torch.where(inside, w - 1, outside - 1).to(cond.dtype), cond
-    ) * (cond - uncond)
-
-
-def _interval_uncond(
-    cond: Tensor, uncond: Tensor, t: Tensor, w: float, low: float, high: float
-) -> Tensor:
-    return _interval_where((t >= low) & (t < high), cond, uncond, w, outside=0.0)
-
-
-def _interval_inverted(
-    cond: Tensor, uncond: Tensor, t: Tensor, w: float, low: float, high: float
-) -> Tensor:
-    return _interval_where(~((t >= low) & (t < high)), cond, uncond, w)
-
-
-def _interval_closed(
-    cond: Tensor, uncond: Tensor, t: Tensor, w: float, low: float, high: float
-) -> Tensor:
-    return _interval_where((t >= low) & (t <= high), cond, uncond, w)
-
-
-def _interval_open(
-    cond: Tensor, uncond: Tensor, t: Tensor, w: float, low: float, high: float
-) -> Tensor:
-    return _interval_where((t > low) & (t < high), cond, uncond, w)
-
-
-def _interval_half_open(
-    cond: Tensor, uncond: Tensor, t: Tensor, w: float, low: float, high: float
-) -> Tensor:
-    return _interval_where((t > low) & (t <= high), cond, uncond, w)
-
-
-def _interval_first(
-    cond: Tensor, uncond: Tensor, t: Tensor, w: float, low: float, high: float
-) -> Tensor:
-    return guide(cond, uncond, w) if low <= t[0] < high else cond
-
-
-def _interval_any(
-    cond: Tensor, uncond: Tensor, t: Tensor, w: float, low: float, high: float
-) -> Tensor:
-    return guide(cond, uncond, w) if bool(((t >= low) & (t < high)).any()) else cond
-
-
-def _interval_all(
-    cond: Tensor, uncond: Tensor, t: Tensor, w: float, low: float, high: float
-) -> Tensor:
-    return guide(cond, uncond, w) if bool(((t >= low) & (t < high)).all()) else cond
-
-
-def _interval_either(
-    cond: Tensor, uncond: Tensor, t: Tensor, w: float, low: float, high: float
-) -> Tensor:
-    return _interval_where((t >= low) | (t < high), cond, uncond, w)
-
-
-def _interval_unshaped(
-    cond: Tensor, uncond: Tensor, t: Tensor, w: float, low: float, high: float
-) -> Tensor:
-    return uncond + torch.where((t >= low) & (t < high), w, 1.0).to(cond.dtype) * (cond - uncond)
-
-
-def _interval_error(error: Exception, case: Case) -> str | None:
-    if "more than one value is ambiguous" in str(error):
-        return (
-            "`if low <= t < high` asks one question, and t holds one timestep for each picture. "
-            "Make a tensor of answers with `(t >= low) & (t < high)`, and choose with `torch.where`"
-            "."
-        )
-    return None
 
 
 # --- sweet_spot ----------------------------------------------------------------------------------
@@ -449,8 +225,6 @@ def _sweet_spot_problem(value: Any) -> str | None:
     return None
 
 
-_HALF = "a half-open interval: low belongs to it, high does not, `(t >= low) & (t < high)`."
-
 EXERCISES = (
     Exercise(
         "08.guide",
@@ -459,46 +233,37 @@ EXERCISES = (
         hints=(
             "Draw the two answers as points. Where do you stand at w = 0, and where at w = 1?",
             "Start at uncond, and walk w times the way that leads to cond.",
-            "return uncond + guidance_scale * (the difference, cond first)",
+            "return uncond + guidance_scale * (...)",
         ),
         difficulty=1,
         minutes=4,
-        mistakes=(
-            Mistake(
-                "This is equation 6 of Ho and Salimans, where 0 means off. Here 1 means off, as in "
-                "diffusers: their w' is our w - 1. Start at uncond and not at cond.",
-                _ho_and_salimans,
-            ),
-            Mistake(
-                "You treat every scale up to 1 as off. Here only 1 is off: 0 gives the answer "
-                "without the prompt, and 0.5 the middle of the two. The formula needs no `if`.",
-                _off_up_to_one,
-            ),
-            Mistake(
-                "You walk from cond towards uncond: the two are swapped. Start at uncond; the "
-                "difference is cond - uncond.",
-                lambda cond, uncond, w: cond + w * (uncond - cond),
-            ),
-            Mistake(
-                "The difference points the wrong way: cond - uncond leads towards the prompt, "
-                "uncond - cond away from it.",
-                lambda cond, uncond, w: uncond - w * (cond - uncond),
-            ),
-            Mistake(
-                "The starting point is missing: this is only the way, w (cond - uncond). Add "
-                "uncond.",
-                lambda cond, uncond, w: w * (cond - uncond),
-            ),
-            Mistake(
-                "You add w times the whole conditional prediction. Only the difference cond - "
-                "uncond is scaled.",
-                lambda cond, uncond, w: uncond + w * cond,
-            ),
-            Mistake(
-                "You only scale the conditional prediction. Guidance scales its difference to the "
-                "unconditional one.",
-                lambda cond, uncond, w: w * cond,
-            ),
+        mistakes=slips(
+            """
+            ho_and_salimans: `uncond + guidance_scale` -> `cond + guidance_scale`
+                This is equation 6 of Ho and Salimans, where 0 means off. Here 1 means off, as in
+                diffusers: their w' is our w - 1. Start at uncond and not at cond.
+            off_up_to_one:
+                `uncond + guidance_scale * (cond - uncond)`
+                -> `uncond + guidance_scale * (cond - uncond) if guidance_scale > 1 else cond`
+                You treat every scale up to 1 as off. Here only 1 is off: 0 gives the answer without
+                the prompt, and 0.5 the middle of the two. The formula needs no `if`.
+            swapped:
+                `uncond + guidance_scale * (cond - uncond)`
+                -> `cond + guidance_scale * (uncond - cond)`
+                You walk from cond towards uncond: the two are swapped. Start at uncond; the
+                difference is cond - uncond.
+            wrong_way: `uncond + ` -> `uncond - `
+                The difference points the wrong way: cond - uncond leads towards the prompt, uncond
+                - cond away from it.
+            way_only: `uncond + ` -> ``
+                The starting point is missing: this is only the way, w (cond - uncond). Add uncond.
+            whole_cond: `(cond - uncond)` -> `cond`
+                You add w times the whole conditional prediction. Only the difference cond - uncond
+                is scaled.
+            cond_scaled: `uncond + guidance_scale * (cond - uncond)` -> `guidance_scale * cond`
+                You only scale the conditional prediction. Guidance scales its difference to the
+                unconditional one.
+            """
         ),
         gradients=("cond", "uncond"),
         keeps_dtype=True,
@@ -512,50 +277,50 @@ EXERCISES = (
             "Toss one coin for each picture of the batch: `torch.rand(B, generator=generator)`.",
             "A number below p says: this picture loses its words. Give the answers the shape "
             "(B, 1, 1), and choose between two tensors with torch.where.",
-            "torch.where(dropped[:, None, None], empty_state, text_states)",
+            "torch.where(...[:, None, None], empty_state, text_states)",
         ),
         difficulty=2,
         minutes=6,
         call=_call_drop,
-        mistakes=(
-            Mistake(
-                "It changes text_states in place, so the caller's captions are lost. Use "
-                "torch.where, or work on text_states.clone().",
-                _drop_in_place,
-            ),
-            Mistake(
-                "Words are kept with probability p and dropped with 1 - p: the comparison is the "
-                "wrong way round. A draw below p means dropped.",
-                _drop_kept,
-            ),
-            Mistake(
-                "The whole batch keeps or loses its words together. Draw one number for each "
-                "picture: torch.rand(B, generator=generator).",
-                _drop_batch,
-            ),
-            Mistake(
-                "The draws do not come from generator. Pass generator=generator to torch.rand, so "
-                "that training can be repeated.",
-                _drop_unseeded,
-            ),
-            Mistake(
-                "Every picture loses its words. Only those whose draw is below p do.",
-                _drop_always,
-            ),
-            Mistake(
-                "No picture ever loses its words. Those whose draw is below p get empty_state.",
-                _drop_never,
-            ),
-            Mistake(
-                "Single tokens are replaced. A picture keeps all its states, or gets all of "
-                "empty_state: draw B numbers, not B x L.",
-                _drop_tokens,
-            ),
-            Mistake(
-                "Some states are neither their own nor the empty prompt's: zeros, or numbers that "
-                "were scaled as nn.Dropout does. Zeros are no prompt; put empty_state there.",
-                _drop_to_zero,
-            ),
+        mistakes=slips(
+            """
+            in_place:
+                `return torch.where(dropped, empty_state.to(text_states.dtype), text_states)`
+                -> `text_states[dropped[:, 0, 0]] = empty_state\\n    return text_states`
+                It changes text_states in place, so the caller's captions are lost. Use torch.where,
+                or work on text_states.clone().
+            kept: `< p` -> `< 1 - p`
+                Words are kept with probability p and dropped with 1 - p: the comparison is the
+                wrong way round. A draw below p means dropped.
+            whole_batch: `len(text_states), ` -> `1, `
+                The whole batch keeps or loses its words together. Draw one number for each picture:
+                torch.rand(B, generator=generator).
+            unseeded: `, generator=generator` -> ``
+                The draws do not come from generator. Pass generator=generator to torch.rand, so
+                that training can be repeated.
+            always: `< p` -> `< 2`
+                Every picture loses its words. Only those whose draw is below p do.
+            never: `< p` -> `< 0`
+                No picture ever loses its words. Those whose draw is below p get empty_state.
+            tokens: `len(text_states), ` -> `text_states.shape[:2], `
+                `[:, None, None]` -> `[..., None]`
+                Single tokens are replaced. A picture keeps all its states, or gets all of
+                empty_state: draw B numbers, not B x L.
+            zeros: `empty_state.to(text_states.dtype)` -> `torch.zeros_like(text_states)`
+                Some states are neither their own nor the empty prompt's: zeros, or numbers that
+                were scaled as nn.Dropout does. Zeros are no prompt; put empty_state there.
+            fixed_count:
+                `torch.rand(len(text_states), generator=generator) < p`
+                -> `torch.randperm(8, generator=generator) < round(8 * p)`
+                The same number of pictures loses its words in every batch. Toss a coin for each
+                picture, torch.rand(B, generator=generator) < p, so that small batches work too.
+            fixed_count_rounded_down:
+                `torch.rand(len(text_states), generator=generator) < p`
+                -> `torch.randperm(8, generator=generator) < int(8 * p)`
+                The same number of pictures loses its words in every batch, and with p = 0.1 and a
+                batch of 4 that number is 0. Toss a coin for each picture:
+                torch.rand(B, generator=generator) < p.
+            """
         ),
     ),
     Exercise(
@@ -567,167 +332,45 @@ EXERCISES = (
             "Double x_t, t and the states with torch.cat, call the denoiser once, and cut its "
             "answer into two halves with chunk(2).",
             "both = denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), "
-            "torch.cat([negative_states, text_states])), and the first half is uncond",
+            "torch.cat([negative_states, ...])), and the first half is uncond",
         ),
         difficulty=3,
         minutes=8,
         on_error=_negative_error,
-        mistakes=(
-            Mistake(
-                "Prompt and negative prompt are swapped: the picture would flee from what was "
-                "asked. The first half of the answer belongs to whatever came first in torch.cat.",
-                _negative_swapped,
-            ),
-            Mistake(
-                "The negative prompt has no effect: zeros stand in its place. negative_states go "
-                "where the empty prompt's states were.",
-                _negative_zeros,
-            ),
-            Mistake(
-                "You subtract w times the whole negative prediction. The negative prompt takes "
-                "the place of uncond in uncond + w (cond - uncond).",
-                _negative_taken_off,
-            ),
-            Mistake(
-                "You add the way to the conditional answer, as Ho and Salimans do. Here w = 1 is "
-                "off: start at the negative answer.",
-                _negative_ho,
-            ),
-            Mistake(
-                "You mix the text states and ask once. Guidance mixes the two answers of the "
-                "denoiser; it is not linear, so this is something else.",
-                _negative_states_mixed,
-            ),
-            Mistake(
-                "You take every other picture. After torch.cat the two looks lie one after the "
-                "other, B and B: cut with chunk(2).",
-                _negative_every_other,
-            ),
-            Mistake(
-                "The negative look is missing: you only scale the answer with the prompt.",
-                _negative_prompt_only,
-            ),
+        extra=_negative_extra,
+        mistakes=slips(
+            """
+            swapped: `[negative_states, text_states]` -> `[text_states, negative_states]`
+                Prompt and negative prompt are swapped: the picture would flee from what was asked.
+                The first half of the answer belongs to whatever came first in torch.cat.
+            zeros: `[negative_states,` -> `[torch.zeros_like(text_states),`
+                The negative prompt has no effect: zeros stand in its place. negative_states go
+                where the empty prompt's states were.
+            subtracted:
+                `guide(with_prompt, without, guidance_scale)`
+                -> `with_prompt - guidance_scale * without`
+                You subtract w times the whole negative prediction. The negative prompt takes the
+                place of uncond in uncond + w (cond - uncond).
+            ho_and_salimans: `without, guidance_scale)` -> `without, 1 + guidance_scale)`
+                You add the way to the conditional answer, as Ho and Salimans do. Here w = 1 is off:
+                start at the negative answer.
+            states_mixed:
+                `guide(with_prompt, without, guidance_scale)`
+                -> `denoiser(x_t, t, guide(text_states, negative_states, guidance_scale))`
+                You mix the text states and ask once. Guidance mixes the two answers of the
+                denoiser; it is not linear, so this is something else.
+            every_other: `both.chunk(2)` -> `both[::2], both[1::2]`
+                You take every other picture. After torch.cat the two looks lie one after the other,
+                B and B: cut with chunk(2).
+            prompt_only:
+                `guide(with_prompt, without, guidance_scale)` -> `guidance_scale * with_prompt`
+                The negative look is missing: you only scale the answer with the prompt.
+            """
         ),
         keeps_dtype=True,
     ),
-    Exercise(
-        "08.rescale",
-        rescale,
-        _rescale_cases,
-        hints=(
-            "Which dimensions belong to one picture? All but the first.",
-            "ratio = std of cond over std of guided, both with keepdim=True; then mix the scaled "
-            "prediction and the plain one with phi and 1 - phi.",
-            "phi * (guided * ratio) + (1 - phi) * guided, with dim=list(range(1, guided.ndim))",
-        ),
-        difficulty=2,
-        minutes=6,
-        mistakes=(
-            Mistake(
-                "One standard deviation for the whole batch: then each picture depends on its "
-                "neighbours. Take it over every dimension but the first, with keepdim=True.",
-                _rescale_batch,
-            ),
-            Mistake(
-                "The ratio is upside down: std(cond) over std(guided) brings the contrast back.",
-                _rescale_inverted,
-            ),
-            Mistake(
-                "These are variances. The ratio is one of standard deviations, their roots.",
-                _rescale_variance,
-            ),
-            Mistake(
-                "You rescale each channel for itself. The paper takes one number for each picture: "
-                "the deviation over every dimension but the first, channels included.",
-                _rescale_channel,
-            ),
-            Mistake(
-                "You always rescale fully. phi mixes: phi of the rescaled prediction and 1 - phi "
-                "of the guided one.",
-                lambda guided, cond, phi: rescale(guided, cond, 1.0),
-            ),
-            Mistake(
-                "phi and 1 - phi are swapped: phi is the share of the rescaled prediction.",
-                lambda guided, cond, phi: rescale(guided, cond, 1 - phi),
-            ),
-            Mistake(
-                "You mix with cond. The mix is between the rescaled and the guided prediction, "
-                "otherwise 1 - phi of the guidance is lost.",
-                _rescale_with_cond,
-            ),
-            Mistake(
-                "You scale around the mean. Equation 15 multiplies the whole prediction, its mean "
-                "included.",
-                _rescale_around_mean,
-            ),
-            Mistake(
-                "The standard deviations have shape (B,), so they line up with the last dimension "
-                "of the pictures and not with the first. keepdim=True makes them (B, 1, 1, 1).",
-                _rescale_unshaped,
-            ),
-        ),
-        gradients=("guided", "cond"),
-        keeps_dtype=True,
-        keeps_device=True,
-    ),
-    Exercise(
-        "08.interval",
-        interval,
-        _interval_cases,
-        hints=(
-            "A picture outside the interval is drawn as if the scale were 1.",
-            "Make a scale for each picture: torch.where(inside, guidance_scale, 1.0), with inside "
-            "= (t >= low) & (t < high).",
-            "Give that scale the shape (B, 1, 1, 1): w.view(-1, *[1] * (cond.ndim - 1)), and use "
-            "it in uncond + w * (cond - uncond).",
-        ),
-        difficulty=3,
-        minutes=7,
-        on_error=_interval_error,
-        mistakes=(
-            Mistake(
-                "Outside the interval you fall back to the answer without the prompt. There the "
-                "prompt speaks plainly: scale 1, not 0.",
-                _interval_uncond,
-            ),
-            Mistake(
-                "Inside and outside are swapped: guidance belongs where low <= t < high.",
-                _interval_inverted,
-            ),
-            Mistake(f"t = high is guided, too. Take {_HALF}", _interval_closed),
-            Mistake(f"t = low is left out. Take {_HALF}", _interval_open),
-            Mistake(
-                f"t = low is left out and t = high is guided. Take {_HALF}", _interval_half_open
-            ),
-            Mistake(
-                "The first picture's timestep decides for all. t holds one timestep for each "
-                "picture: choose with torch.where.",
-                _interval_first,
-            ),
-            Mistake(
-                "One picture inside makes you guide all of them. Decide for each picture, with "
-                "torch.where.",
-                _interval_any,
-            ),
-            Mistake(
-                "You guide only if every picture is inside. Decide for each picture, with "
-                "torch.where.",
-                _interval_all,
-            ),
-            Mistake(
-                "Every timestep is guided: `t >= low` or `t < high` always holds. Both must, `&`.",
-                _interval_either,
-            ),
-            Mistake(
-                "The scales have shape (B,), so they line up with the last dimension of the "
-                "pictures and not with the first. Give them (B, 1, 1, 1) with view or [:, None, "
-                "None, None].",
-                _interval_unshaped,
-            ),
-        ),
-        gradients=("cond", "uncond"),
-        keeps_dtype=True,
-    ),
+    RESCALE,
+    INTERVAL,
     Exercise(
         "08.sweet_spot",
         SweetSpot(4.0, 0.5, 0.9),

@@ -6,15 +6,16 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_utils.checks.exercise import Case, Exercise, Mistake
-
-if TYPE_CHECKING:
-    from course_utils.vocabulary import Vocabulary
+from course_utils.checks.exercise import Case, Exercise
+from course_utils.checks.mistakes import slips
+from course_utils.data.captions import BACKGROUND_WORDS, STYLE_WORDS
+from course_utils.hub import DEFAULT_MODEL, find_folder
+from course_utils.vocabulary import Vocabulary
 
 # --- ladder --------------------------------------------------------------------------------------
 
@@ -35,32 +36,6 @@ def _ladder_cases(generator: torch.Generator) -> Iterator[Case]:
         yield Case((things[i], styles[i % 4], colours[(i + 1) % 4]))
 
 
-def _ladder_without_draw(thing: str, style: str, colour: str) -> list[str]:
-    return ladder(thing, style, colour)[1:]
-
-
-def _ladder_each_alone(thing: str, style: str, colour: str) -> list[str]:
-    return [f"draw a {thing}", f"a {thing}", f"{style} style", f"on a {colour} background"]
-
-
-def _ladder_draw_everywhere(thing: str, style: str, colour: str) -> list[str]:
-    first, *others = ladder(thing, style, colour)
-    return [first, *(f"draw {rung}" for rung in others)]
-
-
-def _ladder_background_first(thing: str, style: str, colour: str) -> list[str]:
-    start = f"a {thing}, on a {colour} background"
-    return [f"draw a {thing}", f"a {thing}", start, f"{start}, {style} style"]
-
-
-def _ladder_without_word_style(thing: str, style: str, colour: str) -> list[str]:
-    return [rung.replace(" style", "") for rung in ladder(thing, style, colour)]
-
-
-def _ladder_one_text(thing: str, style: str, colour: str) -> str:
-    return ladder(thing, style, colour)[-1]
-
-
 # --- unknown words -------------------------------------------------------------------------------
 
 
@@ -77,31 +52,11 @@ def _unknown_cases(generator: torch.Generator) -> Iterator[Case]:
         "a cat face, 3d style, on a blue background",
         "A zebra, a zebra and a Red apple.",
         "masterpiece, best quality, a cat face; masterpiece",
+        "an app on the back of a cat",
         "",
     ]
-    for i in torch.randperm(5, generator=generator).tolist():
+    for i in torch.randperm(6, generator=generator).tolist():
         yield Case((prompts[i], set(known)))
-
-
-def _unknown_case_matters(prompt: str, vocabulary: set[str]) -> list[str]:
-    return [w for w in dict.fromkeys(re.findall(r"\w+", prompt)) if w not in vocabulary]
-
-
-def _unknown_split_only(prompt: str, vocabulary: set[str]) -> list[str]:
-    return [word for word in dict.fromkeys(prompt.lower().split()) if word not in vocabulary]
-
-
-def _unknown_repeats(prompt: str, vocabulary: set[str]) -> list[str]:
-    return [word for word in re.findall(r"\w+", prompt.lower()) if word not in vocabulary]
-
-
-def _unknown_is_known(prompt: str, vocabulary: set[str]) -> list[str]:
-    words = re.findall(r"\w+", prompt.lower())
-    return [word for word in dict.fromkeys(words) if word in vocabulary]
-
-
-def _unknown_sorted(prompt: str, vocabulary: set[str]) -> list[str]:
-    return sorted(unknown_words(prompt, vocabulary))
 
 
 # --- spread --------------------------------------------------------------------------------------
@@ -118,47 +73,11 @@ def _spread_cases(generator: torch.Generator) -> Iterator[Case]:
         yield Case((torch.rand(count, 3, size, size, generator=generator) * 2 - 1,))
 
 
-def _spread_with_itself(pictures: Tensor) -> Tensor:
-    a, b = pictures[:, None], pictures[None]
-    return (a - b).square().mean(dim=(2, 3, 4)).sqrt().mean()
-
-
-def _spread_without_root(pictures: Tensor) -> Tensor:
-    pairs = itertools.combinations(pictures, 2)
-    return torch.stack([(a - b).square().mean() for a, b in pairs]).mean()
-
-
-def _spread_signed(pictures: Tensor) -> Tensor:
-    pairs = itertools.combinations(pictures, 2)
-    return torch.stack([(a - b).mean() for a, b in pairs]).mean()
-
-
-def _spread_absolute(pictures: Tensor) -> Tensor:
-    pairs = itertools.combinations(pictures, 2)
-    return torch.stack([(a - b).abs().mean() for a, b in pairs]).mean()
-
-
-def _spread_neighbours(pictures: Tensor) -> Tensor:
-    return (pictures[1:] - pictures[:-1]).square().mean(dim=(1, 2, 3)).sqrt().mean()
-
-
-def _spread_to_mean(pictures: Tensor) -> Tensor:
-    return (pictures - pictures.mean(dim=0)).square().mean(dim=(1, 2, 3)).sqrt().mean()
-
-
-def _spread_sum(pictures: Tensor) -> Tensor:
-    pairs = itertools.combinations(pictures, 2)
-    return torch.stack([(a - b).square().mean().sqrt() for a, b in pairs]).sum()
-
-
 # --- the learner's own prompts -------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=1)
 def _vocabulary() -> Vocabulary:
-    from course_utils.hub import DEFAULT_MODEL, find_folder
-    from course_utils.vocabulary import Vocabulary
-
     found = Vocabulary.load(find_folder(DEFAULT_MODEL))
     assert found is not None, "the bundled weights say which words they know"
     return found
@@ -179,25 +98,27 @@ def _text_problem(name: str, value: Any) -> str | None:
 
 def prompt_problem(value: Any) -> str | None:
     """What a detailed prompt for a cat still lacks; None if nothing."""
-    from course_utils.data.captions import BACKGROUND_WORDS, STYLE_WORDS
-
     problem = _text_problem("my_prompt", value)
     if problem:
         return problem
-    words = set(re.findall(r"\w+", value.lower()))
-    if not words & {"cat", "kitty"}:
+    words = re.findall(r"\w+", value.lower())
+    if not {"cat", "kitty"} & set(words):
         return "It does not name the cat. Say what to draw first."
-    if not words & {ways[-1] for ways in STYLE_WORDS.values()}:
+    styles = {ways[-1] for ways in STYLE_WORDS.values()} & set(words)
+    if not styles:
         return f"It names no style. The artists are {', '.join(STYLE_WORDS)}."
-    if not words & {way for ways in BACKGROUND_WORDS.values() for way in ways}:
+    if len(styles) > 1:
+        return f"It names {len(styles)} styles, {' and '.join(sorted(styles))}. A picture has one."
+    colours = {way for ways in BACKGROUND_WORDS.values() for way in ways} & set(words)
+    if not colours:
         return f"It says nothing of the background. The colours are {', '.join(BACKGROUND_WORDS)}."
+    if len(colours) > 1:
+        return f"It names {len(colours)} colours, {' and '.join(sorted(colours))}. Choose one."
     return None
 
 
 def negative_problem(value: Any) -> str | None:
     """What is wrong with a negative prompt against green backgrounds; None if nothing."""
-    from course_utils.data.captions import BACKGROUND_WORDS, STYLE_WORDS
-
     words = set(re.findall(r"\w+", str(value).lower()))
     if words & {"no", "not", "without"}:
         return (
@@ -210,7 +131,8 @@ def negative_problem(value: Any) -> str | None:
     if "green" not in words:
         return "The task is to get away from green backgrounds. Which words do their captions hold?"
     others = {way for ways in BACKGROUND_WORDS.values() for way in ways} - {"green"}
-    if words & (others | {ways[-1] for ways in STYLE_WORDS.values()}):
+    asked_for = {"cat", "rocket", "panda", "pizza", "frog"}  # what the page draws
+    if words & (others | asked_for | {ways[-1] for ways in STYLE_WORDS.values()}):
         return "It also names something that you do want to see; that would be pushed away too."
     return None
 
@@ -224,33 +146,28 @@ EXERCISES = (
             "Three steps: lower case, cut into words, keep those that the vocabulary lacks.",
             r'`re.findall(r"\w+", text)` gives the words without commas and stops. '
             "`dict.fromkeys(words)` drops repeats and keeps the order.",
-            r'words = re.findall(r"\w+", prompt.lower()), then '
-            "[word for word in dict.fromkeys(words) if word not in vocabulary]",
+            r'words = re.findall(r"\w+", ...), then [word for word in dict.fromkeys(words) if ...]',
         ),
         difficulty=1,
         minutes=5,
-        mistakes=(
-            Mistake(
-                "You compare words as they were typed. Captions are lower case, so lower the "
-                "prompt first: the model knows Cat, but as cat.",
-                _unknown_case_matters,
-            ),
-            Mistake(
-                "A comma or a full stop still hangs on a word, so 'face,' is not found. "
-                r"`str.split` cuts at spaces only; `re.findall(r'\w+', ...)` takes the words.",
-                _unknown_split_only,
-            ),
-            Mistake(
-                "A word that occurs twice is listed twice; each should come once.", _unknown_repeats
-            ),
-            Mistake(
-                "You list the words that the model knows; the others are asked for.",
-                _unknown_is_known,
-            ),
-            Mistake(
-                "The words are right, but sorted; they should keep the order of the prompt.",
-                _unknown_sorted,
-            ),
+        mistakes=slips(
+            r"""
+            case_matters: `.lower()` -> ``
+                You compare words as they were typed. Captions are lower case, so lower the prompt
+                first: the model knows Cat, but as cat.
+            split_at_spaces: `re.findall(r"\w+", prompt.lower())` -> `prompt.lower().split()`
+                A comma or a full stop still hangs on a word, so 'face,' is not found. `str.split`
+                cuts at spaces only; `re.findall(r'\w+', ...)` takes the words.
+            repeats: `dict.fromkeys(words)` -> `words`
+                A word that occurs twice is listed twice; each should come once.
+            known_words: `not in` -> `in`
+                You list the words that the model knows; the others are asked for.
+            sorted: `dict.fromkeys(words)` -> `sorted(set(words))`
+                The words are right, but sorted; they should keep the order of the prompt.
+            parts_of_words: `not in vocabulary` -> `not in " ".join(vocabulary)`
+                You look for the word inside of a text, where 'app' stands in 'apple'. Ask the set
+                itself: `word not in vocabulary` compares whole words.
+            """
         ),
     ),
     Exercise(
@@ -260,29 +177,29 @@ EXERCISES = (
         hints=(
             "Write the four texts for one example by hand, then put names where the words change.",
             'The second rung is f"a {thing}". The third is the second with a comma and the style.',
-            'a = f"a {thing}"; b = f"{a}, {style} style"; '
-            'c = f"{b}, on a {colour} background"; return [f"draw {a}", a, b, c]',
+            'a = f"a {thing}"; b = f"{a}, {style} style"; c = f"{b}, ..."; the list '
+            "begins with the vague order.",
         ),
         difficulty=1,
         minutes=5,
-        mistakes=(
-            Mistake(
-                "The first rung is missing: the vague order, as in 'draw a cat'.",
-                _ladder_without_draw,
-            ),
-            Mistake(
-                "Each rung says only what is new. It should also keep what the one before it said.",
-                _ladder_each_alone,
-            ),
-            Mistake(
-                "The word 'draw' belongs to the first rung only; the others are captions.",
-                _ladder_draw_everywhere,
-            ),
-            Mistake(
-                "Style comes before background: swap the last two steps.", _ladder_background_first
-            ),
-            Mistake("The word 'style' is missing, as in '3d style'.", _ladder_without_word_style),
-            Mistake("You give one text; a list of four is asked for.", _ladder_one_text),
+        mistakes=slips(
+            """
+            no_draw: `return rungs` -> `return rungs[1:]`
+                The first rung is missing: the vague order, as in 'draw a cat'.
+            each_alone: `{rungs[-1]}, {style}` -> `{style}`
+                `{rungs[-1]}, on` -> `on`
+                Each rung says only what is new. It should also keep what the one before it said.
+            draw_everywhere: `f"a {thing}"` -> `f"draw a {thing}"`
+                The word 'draw' belongs to the first rung only; the others are captions.
+            background_first:
+                `, {style} style")\\n    rungs.append(f"{rungs[-1]}, on a {colour} background")`
+                -> `, on a {colour} background")\\n    rungs.append(f"{rungs[-1]}, {style} style")`
+                Style comes before background: swap the last two steps.
+            no_word_style: `{style} style` -> `{style}`
+                The word 'style' is missing, as in '3d style'.
+            one_text: `return rungs` -> `return rungs[-1]`
+                You give one text; a list of four is asked for.
+            """
         ),
     ),
     Exercise(
@@ -293,34 +210,28 @@ EXERCISES = (
             "The distance of two pictures is one number. How many pairs are there, and which do "
             "not count?",
             "`itertools.combinations(pictures, 2)` gives each pair once, none with itself.",
-            "torch.stack([(a - b).square().mean().sqrt() for a, b in pairs]).mean()",
+            "torch.stack([(a - b).square()... for a, b in pairs]).mean()",
         ),
         difficulty=2,
         minutes=8,
-        mistakes=(
-            Mistake(
-                "You also compare each picture with itself. Those distances are 0 and make the "
-                "mean too small.",
-                _spread_with_itself,
-            ),
-            Mistake(
-                "The root is missing: without it this is the mean square, in squared units.",
-                _spread_without_root,
-            ),
-            Mistake(
-                "Differences of both signs cancel. Square them before you take the mean.",
-                _spread_signed,
-            ),
-            Mistake(
-                "You take the mean absolute difference; the root mean square is asked for.",
-                _spread_absolute,
-            ),
-            Mistake("You compare neighbours only; all pairs are asked for.", _spread_neighbours),
-            Mistake(
-                "You measure the distance to the mean picture; the distance of pairs is asked for.",
-                _spread_to_mean,
-            ),
-            Mistake("You add up the pairs; the mean over pairs is asked for.", _spread_sum),
+        mistakes=slips(
+            """
+            with_itself: `combinations(pictures, 2)` -> `product(pictures, repeat=2)`
+                You also compare each picture with itself. Those distances are 0 and make the mean
+                too small.
+            no_root: `.sqrt()` -> ``
+                The root is missing: without it this is the mean square, in squared units.
+            signed: `.square().mean().sqrt()` -> `.mean()`
+                Differences of both signs cancel. Square them before you take the mean.
+            absolute: `.square().mean().sqrt()` -> `.abs().mean()`
+                You take the mean absolute difference; the root mean square is asked for.
+            neighbours: `combinations(pictures, 2)` -> `pairwise(pictures)`
+                You compare neighbours only; all pairs are asked for.
+            to_the_mean: `combinations(pictures, 2)` -> `product(pictures, [pictures.mean(dim=0)])`
+                You measure the distance to the mean picture; the distance of pairs is asked for.
+            sum: `pairs]).mean()` -> `pairs]).sum()`
+                You add up the pairs; the mean over pairs is asked for.
+            """
         ),
         keeps_dtype=False,
     ),
@@ -331,7 +242,7 @@ EXERCISES = (
         hints=(
             "What does the artist need to know that 'draw a cat' leaves open?",
             "The captions of this model name a thing, a style and a background.",
-            'my_prompt = "a cat face, flat style, on a green background"',
+            'my_prompt = "a cat face, ... style, on a ... background"',
         ),
         difficulty=1,
         minutes=3,
@@ -346,7 +257,7 @@ EXERCISES = (
         hints=(
             "Which words stand in the captions of the pictures that you do not want?",
             "Name them plainly. The formula subtracts them, so no 'no' is needed.",
-            'my_negative = "on a green background"',
+            'my_negative = "... background"',
         ),
         difficulty=1,
         minutes=3,

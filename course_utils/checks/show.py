@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +58,6 @@ class Note:
 
 def show(value: Any) -> None:
     """Display in a notebook; print anywhere else."""
-    import sys
-
     ipython = sys.modules.get("IPython")
     if ipython is not None and ipython.get_ipython() is not None:
         from IPython.display import display

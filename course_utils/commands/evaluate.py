@@ -16,7 +16,8 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "evaluate",
         description="Draws seen and held-out pairs of object and style, and measures object, "
-        "style, background, distance to real pictures, saturation, diversity and copying.",
+        "style, background, distance to real pictures, saturation, diversity and copying. A model "
+        "of scenes is asked for numbers, positions, sizes, places and lights instead.",
     )
     parser.add_argument(
         "--model", metavar="NAME", help="bundled weights or a diffusers folder; default: emoji-64"
@@ -58,35 +59,52 @@ def run(args: argparse.Namespace) -> int:
     from course_utils.commands.draw import named_options
     from course_utils.evaluation.evaluate import Settings, evaluate
     from course_utils.evaluation.judge import Judge
-
-    settings = Settings(
-        pairs=args.pairs,
-        seeds=args.seeds,
-        seed=args.seed,
-        num_steps=args.steps,
-        guidance_scale=p.DEFAULT_GUIDANCE if args.guidance is None else args.guidance,
-        sampler=args.sampler or p.DEFAULT_SAMPLER,
-        batch_size=args.batch,
+    from course_utils.evaluation.report import Report
+    from course_utils.evaluation.scene_evaluate import (
+        SceneReport,
+        SceneSettings,
+        evaluate_scenes,
     )
+
+    guidance = p.DEFAULT_GUIDANCE if args.guidance is None else args.guidance
+    sampler = args.sampler or p.DEFAULT_SAMPLER
     with named_options():
-        p.check_settings(settings.num_steps, settings.guidance_scale, 0.0, settings.sampler)
+        p.check_settings(args.steps, guidance, 0.0, sampler)
     judge = Judge.load() if args.judge is None else Judge.load(args.judge, sha256=None)
     pipeline = p.Pipeline.load(args.model or p.DEFAULT_MODEL)
     judge.to(pipeline.device)
+    common = {
+        "seeds": args.seeds,
+        "seed": args.seed,
+        "num_steps": args.steps,
+        "sampler": sampler,
+        "batch_size": args.batch,
+    }
+    scenes = pipeline.vocabulary is not None and pipeline.vocabulary.kind == "scenes"
+    if scenes and args.grid is not None:
+        raise ValueError("--grid is for models of single things; this one draws scenes")
     try:
         with _bar(args.quiet) as bar:
+            report: Report | SceneReport
+            if scenes:
+                if args.guidance is not None:
+                    common["guidance_scale"] = guidance
+                chosen = SceneSettings(prompts=args.pairs, **common)
+                report = evaluate_scenes(pipeline, judge, chosen, bar.update)
+            else:
 
-            def show(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
+                def show(done: int, total: int) -> None:
+                    bar.total = total
+                    bar.update(done - bar.n)
 
-            report = evaluate(pipeline, judge, settings, show)
+                settings = Settings(pairs=args.pairs, guidance_scale=guidance, **common)
+                report = evaluate(pipeline, judge, settings, show)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped by Ctrl-C; nothing was written.") from None
 
     written = [f"The numbers are in {args.json}"]
     write_atomically(args.json, report.to_json().encode())
-    if args.grid is not None:
+    if args.grid is not None and isinstance(report, Report):
         from course_utils.evaluation.grid import save_grid
 
         save_grid(report, args.grid)

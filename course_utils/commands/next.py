@@ -7,8 +7,9 @@ import subprocess
 import sys
 from typing import Any
 
+from course_utils.checks import exercises
 from course_utils.lessons import ROOT
-from course_utils.progress import Progress, next_challenge, next_exercise
+from course_utils.progress import Progress, next_challenge, next_exercise, standings
 
 
 def register(subparsers: Any) -> None:
@@ -25,7 +26,7 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Say it, and open it if asked to."""
     progress = Progress.default()
-    following = next_exercise(progress)
+    following = next_exercise(standings(exercises, progress))
     if following is None:
         challenge = next_challenge(progress)
         if challenge is None:

@@ -6,7 +6,8 @@ import argparse
 import json
 from typing import Any
 
-from course_utils.lessons import LESSONS, find_lesson
+from course_utils.checks import exercises
+from course_utils.lessons import find_lesson
 from course_utils.progress import (
     WORDS,
     Progress,
@@ -14,6 +15,7 @@ from course_utils.progress import (
     next_challenge,
     next_exercise,
     standing,
+    standings,
 )
 
 
@@ -36,21 +38,25 @@ def run(args: argparse.Namespace) -> int:
         ValueError: there is no such lesson.
     """
     progress = Progress.default()
-    lessons = [find_lesson(args.lesson)] if args.lesson else [x for x in LESSONS if x.written]
-    standings = [standing(lesson.number, progress) for lesson in lessons]
+    every = standings(exercises, progress)
+    if args.lesson:
+        asked = find_lesson(args.lesson)
+        shown = [standing(asked, exercises(asked.number), progress)]
+    else:
+        shown = every
     challenges = [] if args.lesson else challenge_standings(progress)
     if args.json:
         found = {
-            "lessons": [each.to_json() for each in standings],
+            "lessons": [each.to_json() for each in shown],
             "challenges": [each.to_json() for each in challenges],
         }
         print(json.dumps(found, indent=1))
         return 0
-    for here in standings:
+    for here in shown:
         done = len(here.exercises) - len(here.open)
         count = f"{done} of {len(here.exercises)}" if here.exercises else "no exercises"
         left = f", about {here.minutes_left} minutes left" if here.open else ""
-        print(f"{here.number} {here.title}: {count}{left}")
+        print(f"{here.lesson.number} {here.lesson.title}: {count}{left}")
         for exercise in here.exercises:
             entry = here.entries[exercise.id]
             mark = {"done": "x", "shown": "s", "stale": "!", "open": " "}[entry.state]
@@ -63,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         for each in challenges:
             mark = "x" if each.passed else "~" if each.tries else " "
             print(f"  [{mark}] {each.number} {each.title:<25} {each.words()}")
-    following, challenge = next_exercise(progress), next_challenge(progress)
+    following, challenge = next_exercise(every), next_challenge(progress)
     if following is not None:
         lesson, exercise = following
         print(f"\nNext: {exercise.name} in lesson {lesson.number} (`course next --open` opens it)")

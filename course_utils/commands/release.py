@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.authoring import AuthoringError, check, execute, release, shown, solution_paths
+from course_utils.checks.agree import disagreements
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +28,12 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--force", action="store_true", help="write over notebooks in which somebody has worked"
+    )
+    parser.add_argument(
+        "lessons",
+        nargs="*",
+        metavar="LESSON",
+        help="with --execute: run only these, such as 10",
     )
     parser.add_argument(
         "--solutions", type=Path, default=ROOT / "solutions", help="default: solutions/"
@@ -56,6 +63,9 @@ def _release(args: argparse.Namespace) -> int:
     for solutions, notebooks in _folders(args):
         if args.execute:
             for path in solution_paths(solutions):
+                is_asked = solutions == args.solutions and path.name[:2] in args.lessons
+                if args.lessons and not is_asked:
+                    continue
                 print(f"running {shown(path)}", flush=True)
                 execute(path)
         for path, written in release(solutions, notebooks, args.force).items():
@@ -75,6 +85,7 @@ def _folders(args: argparse.Namespace) -> list[tuple[Path, Path]]:
 def _check(args: argparse.Namespace) -> int:
     folders = _folders(args)
     found = [difference for pair in folders for difference in check(*pair)]
+    found += disagreements(args.solutions)
     for difference in found:
         print(difference, file=sys.stderr)
     if found:

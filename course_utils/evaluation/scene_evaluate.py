@@ -128,7 +128,7 @@ class SceneBench:
         self.pipeline, self.settings, self.on_batch = pipeline, settings, on_batch
         self.world = World(pipeline.vocabulary.subset)
         self.judge = judge.among([concept.name for concept in self.world.concepts])
-        self.places = PlaceReader(self.world)
+        self.places = PlaceReader()
 
     # --- drawing ---------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from torch import Tensor
 
 # --- forward_step --------------------------------------------------------------------------------
 
@@ -441,83 +442,117 @@ def cut_right_by_division(alpha_bar, max_beta=0.999):
     return torch.where(betas > max_beta, max_beta, betas).float()
 
 
+# --- from readers of the pages ---
+
+
+def step_clamped(x_prev: Tensor, epsilon: Tensor, beta_t: Tensor) -> Tensor:
+    return ((1 - beta_t).sqrt() * x_prev + beta_t.sqrt() * epsilon).clamp(-1, 1)
+
+
+def step_pixel_by_pixel(x_prev: Tensor, epsilon: Tensor, beta_t: Tensor) -> Tensor:
+    pixels = [
+        (1 - beta_t).sqrt() * x + beta_t.sqrt() * e
+        for x, e in zip(x_prev.flatten(), epsilon.flatten(), strict=True)
+    ]
+    return torch.stack(pixels).view(x_prev.shape)
+
+
+def snr_clamped(alpha_bar: Tensor) -> Tensor:
+    return alpha_bar / (1 - alpha_bar).clamp(min=1e-2)
+
+
+def cosine_double(num_train_timesteps: int, s: float = 0.008) -> Tensor:
+    t = torch.arange(num_train_timesteps + 1).double()
+    f = torch.cos((t / num_train_timesteps + s) / (1 + s) * math.pi / 2) ** 2
+    return f[1:] / f[0]
+
+
+def cosine_single(num_train_timesteps: int, s: float = 0.008) -> Tensor:
+    t = torch.arange(num_train_timesteps + 1)
+    f = torch.cos((t / num_train_timesteps + s) / (1 + s) * math.pi / 2) ** 2
+    return f[1:] / f[0]
+
+
 WRONG = [
-    ("01.forward_step", step_without_roots, "Both square roots are missing"),
-    ("01.forward_step", step_noise_without_root, "The weight of the noise has no square root"),
-    ("01.forward_step", step_picture_without_root, "The weight of the picture has no square"),
-    ("01.forward_step", step_explodes, "The picture is not scaled down"),
-    ("01.forward_step", step_swapped, "The two weights are swapped"),
-    ("01.forward_step", step_minus, "The noise is subtracted"),
-    ("01.forward_step", step_own_noise, "It draws noise of its own"),
+    ("01.forward_step", step_without_roots, "no_roots"),
+    ("01.forward_step", step_noise_without_root, "noise_without_root"),
+    ("01.forward_step", step_picture_without_root, "picture_without_root"),
+    ("01.forward_step", step_explodes, "picture_at_full_size"),
+    ("01.forward_step", step_swapped, "weights_swapped"),
+    ("01.forward_step", step_minus, "noise_subtracted"),
+    ("01.forward_step", step_own_noise, "own_noise"),
     ("01.forward_step", step_in_place, "changes its argument x_prev in place"),
     ("01.forward_step", step_forgets_return, "is a `return` missing"),
     ("01.forward_step", step_detached, "no gradient flows back to x_prev"),
     ("01.forward_step", step_mean_only, "has other values than expected"),
     ("01.forward_step", step_with_names, "a name that is not defined"),
     ("01.forward_step", torch.zeros(2), "expected the function itself"),
-    ("01.linear_betas", betas_miss_the_end, "The last beta stays below beta_end"),
-    ("01.linear_betas", betas_miss_the_start, "already one step above beta_start"),
-    ("01.linear_betas", betas_one_too_many, "There is one beta too many"),
-    ("01.linear_betas", betas_scaled, "Stable Diffusion's schedule"),
-    ("01.linear_betas", betas_geometric, "rise by a constant factor"),
-    ("01.linear_betas", betas_are_alphas, "These are the alphas"),
-    ("01.linear_betas", betas_backwards, "The table runs backwards"),
+    ("01.linear_betas", betas_miss_the_end, "end_missed"),
+    ("01.linear_betas", betas_miss_the_start, "start_missed"),
+    ("01.linear_betas", betas_one_too_many, "one_too_many"),
+    ("01.linear_betas", betas_scaled, "roots_rise"),
+    ("01.linear_betas", betas_geometric, "constant_factor"),
+    ("01.linear_betas", betas_are_alphas, "alphas"),
+    ("01.linear_betas", betas_backwards, "backwards"),
     ("01.linear_betas", betas_in_numpy, "expected a torch.Tensor of shape (5,)"),
     ("01.linear_betas", betas_in_a_list, "expected a torch.Tensor of shape (5,)"),
     ("01.linear_betas", betas_in_float64, "the result has dtype float64"),
-    ("01.linear_betas", betas_by_arange, "torch.arange(start, end, step) takes a step"),
-    ("01.add_noise", noise_without_roots, "The square roots are missing"),
-    ("01.add_noise", noise_one_minus_root, "The variances add up to 1, not the weights"),
-    ("01.add_noise", noise_rootless_noise, "The weight of the noise has no square root"),
-    ("01.add_noise", noise_swapped, "The weights are swapped"),
-    ("01.add_noise", noise_explodes, "The picture keeps its full size"),
-    ("01.add_noise", noise_at_full_strength, "The noise comes at full strength"),
-    ("01.add_noise", noise_by_one_step, "It uses beta_t, the noise of one step"),
-    ("01.add_noise", noise_by_the_notebooks_betas, "It looks up `betas`"),
-    ("01.add_noise", noise_papers_t, "It looks up alpha_bar[t - 1]"),
-    ("01.add_noise", noise_t_too_late, "It looks up alpha_bar[t + 1]"),
-    ("01.add_noise", noise_first_t_for_all, "All pictures get the timestep of the first"),
-    ("01.add_noise", noise_cumprod_again, "It multiplies up the table once more"),
-    ("01.add_noise", noise_not_broadcast, "lines it up with the last dimension"),
-    ("01.add_noise", noise_four_dimensions, "not yet for points (B, 2)"),
+    ("01.linear_betas", betas_by_arange, "arange"),
+    ("01.add_noise", noise_without_roots, "no_roots"),
+    ("01.add_noise", noise_one_minus_root, "one_minus_root"),
+    ("01.add_noise", noise_rootless_noise, "noise_without_root"),
+    ("01.add_noise", noise_swapped, "weights_swapped"),
+    ("01.add_noise", noise_explodes, "picture_at_full_size"),
+    ("01.add_noise", noise_at_full_strength, "noise_at_full_strength"),
+    ("01.add_noise", noise_by_one_step, "beta_of_one_step"),
+    ("01.add_noise", noise_by_the_notebooks_betas, "table_of_betas"),
+    ("01.add_noise", noise_papers_t, "row_before"),
+    ("01.add_noise", noise_t_too_late, "row_after"),
+    ("01.add_noise", noise_first_t_for_all, "first_t_for_all"),
+    ("01.add_noise", noise_cumprod_again, "product_twice"),
+    ("01.add_noise", noise_not_broadcast, "not_broadcast"),
+    ("01.add_noise", noise_four_dimensions, "four_dimensions"),
     ("01.add_noise", noise_two_dimensions, "t has shape (B,), one number a picture"),
-    ("01.add_noise", noise_of_its_own, "It draws noise of its own"),
+    ("01.add_noise", noise_of_its_own, "own_noise"),
     ("01.add_noise", noise_in_place, "changes its argument x0 in place"),
-    ("01.add_noise", noise_whole_table, "It uses the whole table"),
+    ("01.add_noise", noise_whole_table, "whole_table"),
     ("01.add_noise", noise_returns_both, "expected a torch.Tensor of shape"),
     ("01.add_noise", noise_in_float32, "the result has dtype float32"),
     ("01.add_noise", noise_without_gradient, "no gradient can be taken through it"),
     ("01.add_noise", noise_is_nan, "holds NaN in"),
-    ("01.snr", snr_upside_down, "It is upside down"),
-    ("01.snr", snr_of_weights, "This is the ratio of the weights"),
-    ("01.snr", snr_half_rooted, "variance 1 - alpha_bar, without a square root"),
-    ("01.snr", snr_squared, "It is not squared again"),
-    ("01.snr", snr_in_logarithms, "This is the logarithm of the ratio"),
-    ("01.snr", snr_in_decibels, "the ratio in decibels"),
-    ("01.snr", snr_signal_alone, "Only the picture's share is there"),
+    ("01.snr", snr_upside_down, "upside_down"),
+    ("01.snr", snr_of_weights, "ratio_of_weights"),
+    ("01.snr", snr_half_rooted, "root_of_noise"),
+    ("01.snr", snr_squared, "squared"),
+    ("01.snr", snr_in_logarithms, "logarithm"),
+    ("01.snr", snr_in_decibels, "decibels"),
+    ("01.snr", snr_signal_alone, "picture_only"),
     ("01.snr", snr_mean, "was everything averaged or summed"),
     ("01.snr", snr_with_a_typo, "a name that is not defined"),
-    ("01.cosine_alpha_bar", cosine_starts_at_one, "starts one row too early"),
-    ("01.cosine_alpha_bar", cosine_one_too_many, "There is one row too many"),
-    ("01.cosine_alpha_bar", cosine_by_linspace, "from 0 to 1 in T - 1 gaps"),
-    ("01.cosine_alpha_bar", cosine_not_squared, "The cosine is not squared"),
-    ("01.cosine_alpha_bar", cosine_not_divided, "The division by f(0) is missing"),
-    ("01.cosine_alpha_bar", cosine_without_s, "The offset s is missing"),
-    ("01.cosine_alpha_bar", cosine_brackets, "The brackets sit wrong"),
-    ("01.cosine_alpha_bar", cosine_to_pi, "The angle goes to pi"),
+    ("01.cosine_alpha_bar", cosine_starts_at_one, "row_too_early"),
+    ("01.cosine_alpha_bar", cosine_one_too_many, "row_too_many"),
+    ("01.cosine_alpha_bar", cosine_by_linspace, "gaps"),
+    ("01.cosine_alpha_bar", cosine_not_squared, "not_squared"),
+    ("01.cosine_alpha_bar", cosine_not_divided, "not_divided"),
+    ("01.cosine_alpha_bar", cosine_without_s, "no_offset"),
+    ("01.cosine_alpha_bar", cosine_brackets, "brackets"),
+    ("01.cosine_alpha_bar", cosine_to_pi, "to_pi"),
     ("01.cosine_alpha_bar", cosine_hard_coded_s, "has other values than expected"),
     ("01.cosine_alpha_bar", cosine_of_numbers, "math.cos takes one number"),
-    ("01.betas_from_alpha_bar", cut_without_clip, "The clip is missing"),
-    ("01.betas_from_alpha_bar", cut_from_below, "It clips from below"),
-    ("01.betas_from_alpha_bar", cut_first_missing, "The first row has no beta"),
-    ("01.betas_from_alpha_bar", cut_first_missing_and_no_clip, "The first row has no beta"),
-    ("01.betas_from_alpha_bar", cut_first_zero, "The first beta is 0"),
-    ("01.betas_from_alpha_bar", cut_wraps, "index -1 means the end of a table"),
-    ("01.betas_from_alpha_bar", cut_differences, "by how much the table falls"),
-    ("01.betas_from_alpha_bar", cut_all_noise, "all the noise since the beginning"),
-    ("01.betas_from_alpha_bar", cut_alphas, "These are the alphas"),
+    ("01.betas_from_alpha_bar", cut_without_clip, "no_clip"),
+    ("01.betas_from_alpha_bar", cut_from_below, "clipped_from_below"),
+    ("01.betas_from_alpha_bar", cut_first_missing, "no_first_beta"),
+    ("01.betas_from_alpha_bar", cut_first_missing_and_no_clip, "no_first_beta_unclipped"),
+    ("01.betas_from_alpha_bar", cut_first_zero, "first_is_zero"),
+    ("01.betas_from_alpha_bar", cut_wraps, "first_against_last"),
+    ("01.betas_from_alpha_bar", cut_differences, "difference"),
+    ("01.betas_from_alpha_bar", cut_all_noise, "all_noise_so_far_unclipped"),
+    ("01.betas_from_alpha_bar", cut_alphas, "alphas"),
     ("01.betas_from_alpha_bar", cut_at_a_fixed_value, "has other values than expected"),
     ("01.betas_from_alpha_bar", cut_with_python_min, "min() and `if` decide about one number"),
+    ("01.forward_step", step_clamped, "the expected one, clipped to [-1, 1]"),
+    ("01.snr", snr_clamped, "clamped"),
+    ("01.cosine_alpha_bar", cosine_double, "dtype float64; expected float32 here"),
 ]
 RIGHT = [
     ("01.forward_step", step_right_in_words),
@@ -533,4 +568,6 @@ RIGHT = [
     ("01.cosine_alpha_bar", cosine_right_in_float32),
     ("01.betas_from_alpha_bar", cut_right_in_a_loop),
     ("01.betas_from_alpha_bar", cut_right_by_division),
+    ("01.forward_step", step_pixel_by_pixel),
+    ("01.cosine_alpha_bar", cosine_single),
 ]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_utils.schedules import NoiseSchedule
+
 
 def spread(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1))
@@ -370,29 +372,71 @@ def opt_loop(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
     return torch.stack(guesses).to(data.dtype)  # type: ignore[arg-type]
 
 
+# --- from readers of the pages ---
+
+
+def loss_of_the_page(denoiser, x0, epsilon, t, alpha_bar, prediction_type="epsilon"):  # type: ignore[no-untyped-def]
+    x_t = NoiseSchedule.cosine().add_noise(x0, epsilon, t)
+    return F.mse_loss(denoiser(x_t, t, None), wanted(x0, epsilon, alpha_bar[t], prediction_type))
+
+
+def loss_asks_twice(denoiser, x0, epsilon, t, alpha_bar, prediction_type="epsilon"):  # type: ignore[no-untyped-def]
+    x_t = mixed(x0, epsilon, alpha_bar[t])
+    assert denoiser(x_t, t, None).shape == x0.shape
+    return F.mse_loss(denoiser(x_t, t, None), wanted(x0, epsilon, alpha_bar[t], prediction_type))
+
+
+def x0_divided_by_the_noise(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    a = spread(alpha_bar_t, x_t)
+    return (x_t - torch.sqrt(1 - a) * epsilon) / torch.sqrt(1 - a)
+
+
+def x0_clamped(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    a = spread(alpha_bar_t, x_t)
+    return ((x_t - torch.sqrt(1 - a) * epsilon) / torch.sqrt(a)).clamp(-1, 1)
+
+
+def x0_one_row_off(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    x0 = x0_loop(x_t, epsilon, alpha_bar_t)
+    return torch.cat([x0[:1] + 2e-3, x0[1:]])
+
+
+def x0_flat(x_t: Tensor, epsilon: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    return x0_loop(x_t, epsilon, alpha_bar_t).flatten(1)
+
+
+def opt_double_loop(x_t: Tensor, alpha_bar_t: Tensor, data: Tensor) -> Tensor:
+    guesses = []
+    for x, a in zip(x_t, alpha_bar_t, strict=True):
+        exponents = [-((x - a.sqrt() * d) ** 2).sum() / (2 * (1 - a)) for d in data]
+        weights = torch.stack(exponents).softmax(0)
+        guesses.append(sum(w * d for w, d in zip(weights, data, strict=True)))
+    return torch.stack(guesses)
+
+
 WRONG = [
-    ("02.x0_from_epsilon", x0_without_roots, "square roots are missing"),
-    ("02.x0_from_epsilon", x0_never_divided, "The division by sqrt(alpha_bar_t) is missing"),
-    ("02.x0_from_epsilon", x0_brackets_forgotten, "Brackets are missing"),
+    ("02.x0_from_epsilon", x0_without_roots, "no_roots"),
+    ("02.x0_from_epsilon", x0_never_divided, "no_division"),
+    ("02.x0_from_epsilon", x0_brackets_forgotten, "divides_the_noise"),
     ("02.x0_from_epsilon", x0_not_broadcast, "alpha_bar_t has shape (B,)"),
     ("02.x0_from_epsilon", x0_in_place, "changes its argument x_t in place"),
     ("02.x0_from_epsilon", x0_detached, "no gradient flows back to epsilon"),
     ("02.x0_from_epsilon", x0_always_float32, "dtype float32; expected float64"),
     ("02.x0_from_epsilon", x0_first_alpha_for_all, "other values than expected"),
     ("02.x0_from_epsilon", x0_nothing, "is a `return` missing?"),
-    ("02.v_target", v_negative, "Yours is -v"),
-    ("02.v_target", v_swapped, "The weights are swapped"),
-    ("02.v_target", v_mix, "That is x_t itself"),
-    ("02.v_target", v_straight, "velocity of flow matching"),
-    ("02.v_target", v_no_roots, "square roots are missing"),
+    ("02.v_target", v_negative, "negative"),
+    ("02.v_target", v_swapped, "weights_swapped"),
+    ("02.v_target", v_mix, "x_t"),
+    ("02.v_target", v_straight, "flow_matching"),
+    ("02.v_target", v_no_roots, "no_roots"),
     ("02.v_target", v_not_broadcast, "alpha_bar_t has shape (B,)"),
     ("02.v_target", v_numpy, "expected a torch.Tensor"),
     ("02.v_target", v_of_the_mean, "other values than expected"),
-    ("02.x0_from_v", xv_plus, "The sign of v is a minus"),
-    ("02.x0_from_v", xv_epsilon, "That is epsilon"),
-    ("02.x0_from_v", xv_detour, "v needs no division"),
-    ("02.x0_from_v", xv_like_epsilon, "as if it were epsilon"),
-    ("02.x0_from_v", xv_no_roots, "square roots are missing"),
+    ("02.x0_from_v", xv_plus, "plus"),
+    ("02.x0_from_v", xv_epsilon, "epsilon"),
+    ("02.x0_from_v", xv_detour, "through_epsilon"),
+    ("02.x0_from_v", xv_like_epsilon, "v_as_epsilon"),
+    ("02.x0_from_v", xv_no_roots, "no_roots"),
     ("02.x0_from_v", xv_twice, "2 times the expected one"),
     ("02.x0_from_v", xv_list, "expected a torch.Tensor"),
     ("02.denoising_loss", loss_clean_input, "gets the clean picture x0"),
@@ -401,23 +445,29 @@ WRONG = [
     ("02.denoising_loss", loss_alpha_bar_for_t, "gets alpha_bar_t as its second argument"),
     ("02.denoising_loss", loss_without_cond, "always takes three, (x_t, t, cond)"),
     ("02.denoising_loss", loss_no_roots, "mixed without the square roots"),
-    ("02.denoising_loss", loss_only_epsilon, "whatever prediction_type says"),
-    ("02.denoising_loss", loss_sum, "You sum over all numbers"),
-    ("02.denoising_loss", loss_per_picture, "one number for each picture"),
-    ("02.denoising_loss", loss_l1, "the absolute error"),
+    ("02.denoising_loss", loss_only_epsilon, "always_epsilon"),
+    ("02.denoising_loss", loss_sum, "sum"),
+    ("02.denoising_loss", loss_per_picture, "mean_per_picture"),
+    ("02.denoising_loss", loss_l1, "absolute"),
     ("02.denoising_loss", loss_number, "no gradient can be taken"),
     ("02.denoising_loss", loss_no_grad, "no gradient flows back to x0"),
     ("02.denoising_loss", loss_other_name, "It raises KeyError"),
-    ("02.optimal_denoiser", opt_naive_exp, "holds NaN where all exp(...) are 0"),
-    ("02.optimal_denoiser", opt_wrong_axis, "The softmax runs over the batch"),
-    ("02.optimal_denoiser", opt_plain_distance, "The distance is not squared"),
-    ("02.optimal_denoiser", opt_data_not_shrunk, "compare with sqrt(alpha_bar_t) x_i"),
-    ("02.optimal_denoiser", opt_no_two, "The factor 2 is missing"),
-    ("02.optimal_denoiser", opt_nearest, "You return the nearest data point"),
-    ("02.optimal_denoiser", opt_stretched, "Shrink the data points instead"),
-    ("02.optimal_denoiser", opt_weights_only, "You return the weights (B, N)"),
+    ("02.optimal_denoiser", opt_naive_exp, "underflow"),
+    ("02.optimal_denoiser", opt_wrong_axis, "over_the_batch"),
+    ("02.optimal_denoiser", opt_plain_distance, "not_squared"),
+    ("02.optimal_denoiser", opt_data_not_shrunk, "unscaled"),
+    ("02.optimal_denoiser", opt_no_two, "no_two"),
+    ("02.optimal_denoiser", opt_nearest, "nearest"),
+    ("02.optimal_denoiser", opt_stretched, "stretched"),
+    ("02.optimal_denoiser", opt_weights_only, "weights"),
     ("02.optimal_denoiser", opt_flat, "in another shape"),
     ("02.optimal_denoiser", opt_variance_not_broadcast, "The shapes don't fit"),
+    ("02.denoising_loss", loss_of_the_page, "mixed with the page's own schedule"),
+    ("02.denoising_loss", loss_asks_twice, "the denoiser is called 2 times"),
+    ("02.x0_from_epsilon", x0_divided_by_the_noise, "divides_by_the_noise"),
+    ("02.x0_from_epsilon", x0_clamped, "the expected one, clipped to [-1, 1]"),
+    ("02.x0_from_epsilon", x0_one_row_off, "has other values than expected"),
+    ("02.x0_from_epsilon", x0_flat, "the right number of numbers, in another shape"),
 ]
 
 RIGHT = [
@@ -432,4 +482,5 @@ RIGHT = [
     ("02.optimal_denoiser", opt_expanded_square),
     ("02.optimal_denoiser", opt_logsumexp),
     ("02.optimal_denoiser", opt_loop),
+    ("02.optimal_denoiser", opt_double_loop),
 ]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_utils.checks.lesson_03_blocks import Attention, ResnetBlock2D
 from course_utils.predictions import to_v, training_target
 from course_utils.schedules import NoiseSchedule
 
@@ -149,7 +150,12 @@ class WithRelu(Layers):
 
 class OtherNames(nn.Module):
     def __init__(
-        self, in_channels: int, out_channels: int, temb_channels: int, groups: int = 32
+        self,
+        in_channels: int,
+        out_channels: int,
+        temb_channels: int,
+        groups: int = 32,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
@@ -706,71 +712,117 @@ def by_the_difference(average, weights, step, decay=0.999):
     return new
 
 
+# --- from readers of the pages ---
+
+
+class NoPadding(ResnetBlock2D):
+    """Both convolutions lose a pixel at each border."""
+
+    def __init__(self, *sizes: Any, **more: Any) -> None:
+        super().__init__(*sizes, **more)
+        self.conv1.padding = self.conv2.padding = (0, 0)
+
+
+class OnePadding(ResnetBlock2D):
+    def __init__(self, *sizes: Any, **more: Any) -> None:
+        super().__init__(*sizes, **more)
+        self.conv1.padding = (0, 0)
+
+
+class NormOfTheWrongSize(ResnetBlock2D):
+    def __init__(self, in_channels: int, out_channels: int, *rest: Any, **more: Any) -> None:
+        super().__init__(in_channels, out_channels, *rest, **more)
+        self.norm2 = nn.GroupNorm(2, 2 * out_channels)
+
+
+class EpsForgotten(ResnetBlock2D):
+    def __init__(self, *sizes: Any, eps: float = 1e-5, **more: Any) -> None:
+        super().__init__(*sizes, **more)
+
+
+class HeadDim(Attention):
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return super().forward(x / self.head_dim, context)
+
+
+def waves_only_the_logarithm(t: Tensor, dim: int) -> Tensor:
+    half = dim // 2
+    frequencies = math.exp(-math.log(10_000)) * torch.arange(half) / half
+    angles = t[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
 WRONG: list[tuple[str, Any, str]] = [
-    ("03.timestep_embedding", sines_first, "The sines come first"),
-    ("03.timestep_embedding", take_turns, "Sines and cosines take turns"),
-    ("03.timestep_embedding", as_in_ddpm, "divided by half - 1"),
-    ("03.timestep_embedding", exponent_by_dim, "The exponent is i / dim"),
-    ("03.timestep_embedding", grows, "The frequencies grow"),
-    ("03.timestep_embedding", share_of_a_thousand, "divided by 1000 first"),
+    ("03.timestep_embedding", sines_first, "sines_first"),
+    ("03.timestep_embedding", take_turns, "vaswani"),
+    ("03.timestep_embedding", as_in_ddpm, "half_minus_one"),
+    ("03.timestep_embedding", exponent_by_dim, "over_dim"),
+    ("03.timestep_embedding", grows, "growing"),
+    ("03.timestep_embedding", share_of_a_thousand, "t_over_1000"),
     ("03.timestep_embedding", flat_times_flat, "Each t meets each frequency"),
     ("03.timestep_embedding", forgets_to_return, "is a `return` missing"),
-    ("03.timestep_embedding", stays_on_the_cpu, "on a GPU it would fail"),
-    ("03.ResnetBlock2D", WithoutShortcut, "The shortcut is missing"),
-    ("03.ResnetBlock2D", TimeAsItIs, "SiLU comes first"),
-    ("03.ResnetBlock2D", TimeBesideTheNorm, "The time is added after norm2"),
-    ("03.ResnetBlock2D", AddsXAlways, "1x1 convolution conv_shortcut first"),
+    ("03.ResnetBlock2D", WithoutShortcut, "no_shortcut"),
+    ("03.ResnetBlock2D", TimeAsItIs, "time_without_silu"),
+    ("03.ResnetBlock2D", TimeBesideTheNorm, "time_after_norm2"),
+    ("03.ResnetBlock2D", AddsXAlways, "plain_shortcut"),
     ("03.ResnetBlock2D", TimeWithoutDimensions, "[:, :, None, None]"),
-    ("03.ResnetBlock2D", WithRelu, "The activation is ReLU"),
+    ("03.ResnetBlock2D", WithRelu, "relu"),
     ("03.ResnetBlock2D", OtherNames, "has conv_1.weight"),
     ("03.ResnetBlock2D", TooWideShortcut, "conv_shortcut.weight has shape"),
     ("03.ResnetBlock2D", AlwaysAShortcut, "x itself is the shortcut"),
-    ("03.ResnetBlock2D", Shrinks, "Two tensors of different shape"),
+    ("03.ResnetBlock2D", Shrinks, "conv1 and conv2 need padding=1"),
     ("03.ResnetBlock2D", ChangesX, "changes its argument x in place"),
-    ("03.Attention", Unscaled, "not divided by sqrt(d)"),
-    ("03.Attention", ScaledByTheWidth, "the width of all heads together"),
-    ("03.Attention", WithoutHeads, "only one head"),
-    ("03.Attention", SoftmaxDownTheColumns, "The softmax runs over the queries"),
-    ("03.Attention", ViewedWithoutTranspose, "which mixes positions and channels"),
-    ("03.Attention", MergedWithoutTranspose, "mixes heads and positions"),
+    ("03.Attention", Unscaled, "no_scale"),
+    ("03.Attention", ScaledByTheWidth, "scale_of_all_heads"),
+    ("03.Attention", WithoutHeads, "one_head"),
+    ("03.Attention", SoftmaxDownTheColumns, "over_queries"),
+    ("03.Attention", ViewedWithoutTranspose, "split_by_reshape"),
+    ("03.Attention", MergedWithoutTranspose, "merged_by_reshape"),
     ("03.Attention", LooksOnlyBack, "has other values than expected"),
     ("03.Attention", KeysNotTurned, "`return self.join((q @ k)"),
-    ("03.Attention", QueryFromTheContext, "context is not used"),
-    ("03.Attention", WithBiases, "to_q.bias"),
+    ("03.Attention", QueryFromTheContext, "self_only"),
+    ("03.Attention", WithBiases, "it has to_q.bias"),
     ("03.Attention", CallsTheList, "call self.to_out[0]"),
-    ("03.unet_forward", skip_of_conv_in_forgotten, "The map of conv_in is not on the list"),
-    ("03.unet_forward", oldest_first, "The oldest skip is taken first"),
-    ("03.unet_forward", skip_in_front, "joined in front of the map"),
-    ("03.unet_forward", skips_added, "The skip brings no channels"),
-    ("03.unet_forward", skips_on_top_of_each_other, "joined along its height"),
+    ("03.unet_forward", skip_of_conv_in_forgotten, "no_first_skip"),
+    ("03.unet_forward", oldest_first, "oldest_first"),
+    ("03.unet_forward", skip_in_front, "joined_in_front"),
+    ("03.unet_forward", skips_added, "added"),
+    ("03.unet_forward", skips_on_top_of_each_other, "added"),
     ("03.unet_forward", grows_before_the_layers, "And does the size change after a level's layers"),
     ("03.unet_forward", always_resizes, "Ask for that before you call it"),
     ("03.unet_forward", time_not_embedded, "They want the time embedding"),
-    ("03.unet_forward", straight_to_the_end, "The middle is left out"),
-    ("03.unet_forward", no_activation_at_the_end, "SiLU is missing at the end"),
+    ("03.unet_forward", straight_to_the_end, "no_middle"),
+    ("03.unet_forward", no_activation_at_the_end, "no_last_silu"),
     ("03.unet_forward", returns_a_list, "expected a torch.Tensor of shape"),
     ("03.unet_forward", not_a_number, "holds NaN"),
-    ("03.training_step", never_steps, "The weights do not change"),
-    ("03.training_step", never_backward, "The weights do not change"),
-    ("03.training_step", clears_too_late, "The weights do not change"),
-    ("03.training_step", never_clears, "The gradients of the first step"),
-    ("03.training_step", shows_the_clean_picture, "shown the clean picture"),
-    ("03.training_step", always_epsilon, "The target is always epsilon"),
-    ("03.training_step", summed, "The squared errors are summed"),
+    ("03.training_step", never_steps, "no_step"),
+    ("03.training_step", never_backward, "no_step"),
+    ("03.training_step", clears_too_late, "no_step"),
+    ("03.training_step", never_clears, "no_zero_grad"),
+    ("03.training_step", shows_the_clean_picture, "clean_input"),
+    ("03.training_step", always_epsilon, "always_epsilon"),
+    ("03.training_step", summed, "sum"),
     ("03.training_step", keeps_the_graph, "its whole graph attached"),
     ("03.training_step", returns_nothing, "is a `return` missing"),
     ("03.training_step", forgets_the_text, "missing 1 required positional argument"),
-    ("03.ema_update", shares_swapped, "The shares are swapped"),
-    ("03.ema_update", no_warm_up, "decay is used from the first step on"),
-    ("03.ema_update", larger_of_the_two, "d is the larger of the two"),
-    ("03.ema_update", never_ends_warming_up, "decay is its upper limit"),
+    ("03.ema_update", shares_swapped, "shares_swapped"),
+    ("03.ema_update", no_warm_up, "decay_from_the_start"),
+    ("03.ema_update", larger_of_the_two, "larger"),
+    ("03.ema_update", never_ends_warming_up, "no_limit"),
     ("03.ema_update", keeps_gradients, "hangs on the graph of the weights"),
     ("03.ema_update", in_place, "changes its argument average in place"),
     ("03.ema_update", only_the_last, "expected a dictionary with keys"),
     ("03.ema_update", a_list, "expected a dictionary with keys"),
+    ("03.ResnetBlock2D", NoPadding, "conv1 and conv2 need padding=1"),
+    ("03.ResnetBlock2D", OnePadding, "conv1 and conv2 need padding=1"),
+    ("03.ResnetBlock2D", NormOfTheWrongSize, "Take the sizes of the docstring"),
+    ("03.ResnetBlock2D", EpsForgotten, "eps_ignored"),
+    ("03.Attention", HeadDim, "There is no self.head_dim"),
+    ("03.timestep_embedding", waves_only_the_logarithm, "only_the_logarithm"),
 ]
 
 RIGHT: list[tuple[str, Any]] = [
+    ("03.timestep_embedding", stays_on_the_cpu),
     ("03.timestep_embedding", in_a_loop),
     ("03.timestep_embedding", by_a_shift_of_phase),
     ("03.ResnetBlock2D", InAnotherOrder),

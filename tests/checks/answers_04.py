@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 # --- timesteps -----------------------------------------------------------------------------------
 
@@ -355,53 +356,85 @@ def with_python_numbers(x, x0, sigma, sigma_next, x0_before=None, sigma_before=N
     return n * b / (s * a) * x + b * (1 - n / s) * D
 
 
+# --- from readers of the pages ---
+
+
+def ddim_ignores_eta(x0, epsilon, alpha_bar_t, alpha_bar_next, eta=0.0, noise=None):  # type: ignore[no-untyped-def]
+    s = ((1 - alpha_bar_next) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_next)) ** 0.5
+    x = alpha_bar_next**0.5 * x0 + (1 - alpha_bar_next - s**2) ** 0.5 * epsilon
+    return x if noise is None else x + s * noise
+
+
+def ddim_old_signal(x0, epsilon, alpha_bar_t, alpha_bar_next, eta=0.0, noise=None):  # type: ignore[no-untyped-def]
+    s = eta * ((1 - alpha_bar_next) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_next)) ** 0.5
+    x = alpha_bar_t**0.5 * x0 + (1 - alpha_bar_next - s**2) ** 0.5 * epsilon
+    return x if noise is None else x + s * noise
+
+
+def ddpm_own_noise(x, x0, alpha_bar_t, alpha_bar_next, noise):  # type: ignore[no-untyped-def]
+    alpha = alpha_bar_t / alpha_bar_next
+    share = (1 - alpha_bar_next) / (1 - alpha_bar_t)
+    mean = alpha_bar_next**0.5 * (1 - alpha) / (1 - alpha_bar_t) * x0 + alpha**0.5 * share * x
+    return mean if noise is None else mean + (share * (1 - alpha)) ** 0.5 * torch.randn_like(x)
+
+
+def steps_in_32_bits(num_steps: int, T: int = 1000, spacing: str = "trailing") -> Tensor:
+    if spacing == "trailing":
+        return (T - torch.arange(num_steps) * T / num_steps).round().int() - 1
+    return (torch.arange(num_steps) * (T // num_steps)).flip(0).int()
+
+
 WRONG = [
-    ("04.timesteps", trailing_upwards, "the largest timestep comes first"),
-    ("04.timesteps", beyond_the_table, "lies beyond the table"),
-    ("04.timesteps", deaf_to_spacing, "trailing timesteps whatever"),
-    ("04.timesteps", only_leading, "leading timesteps whatever"),
-    ("04.timesteps", numpy_linspace, "touch both ends"),
-    ("04.timesteps", int_for_round, "should be rounded"),
-    ("04.timesteps", floor_stride, "your stride is T // num_steps"),
+    ("04.timesteps", trailing_upwards, "rising"),
+    ("04.timesteps", beyond_the_table, "from_T"),
+    ("04.timesteps", deaf_to_spacing, "always_trailing"),
+    ("04.timesteps", only_leading, "always_leading"),
+    ("04.timesteps", numpy_linspace, "both_ends"),
+    ("04.timesteps", int_for_round, "cut_off"),
+    ("04.timesteps", floor_stride, "whole_stride"),
     ("04.timesteps", floats, "expected int64"),
     ("04.timesteps", a_list, "expected a torch.Tensor"),
     ("04.timesteps", one_too_many, "has shape (6,); expected (5,)"),
     ("04.timesteps", nothing, "is a `return` missing"),
-    ("04.ddpm_step", times_variance, "multiplied by the variance"),
-    ("04.ddpm_step", beta_for_variance, "beta-tilde_t"),
-    ("04.ddpm_step", no_roots, "Both weights of the mean start with a root"),
-    ("04.ddpm_step", alpha_bar_for_alpha, "alpha_t is one stride alone"),
+    ("04.ddpm_step", times_variance, "noise_times_variance"),
+    ("04.ddpm_step", beta_for_variance, "fixed_large"),
+    ("04.ddpm_step", no_roots, "no_roots"),
+    ("04.ddpm_step", alpha_bar_for_alpha, "alpha_bar_for_alpha"),
     ("04.ddpm_step", noise_is_never_none, "where noise is None"),
-    ("04.ddpm_step", posterior_mean_only, "the noise is missing"),
+    ("04.ddpm_step", posterior_mean_only, "no_noise"),
     ("04.ddpm_step", in_place, "changes its argument x in place"),
     ("04.ddpm_step", jump_to_the_guess, "other values than expected"),
     ("04.ddpm_step", beta_from_differences, "other values than expected"),
     ("04.ddpm_step", nothing, "is a `return` missing"),
-    ("04.ddim_step", too_much_noise, "Fresh noise takes sigma**2"),
-    ("04.ddim_step", same_noise_level, "keeps its old size"),
-    ("04.ddim_step", no_sqrt_at_all, "Both weights lack their roots"),
-    ("04.ddim_step", sigma_without_root, "you left the root out"),
-    ("04.ddim_step", sigma_not_squared, "sigma where sigma**2 belongs"),
-    ("04.ddim_step", eta_is_forgotten, "other values than expected"),
+    ("04.ddim_step", too_much_noise, "no_room"),
+    ("04.ddim_step", same_noise_level, "noise_stays"),
+    ("04.ddim_step", no_sqrt_at_all, "no_roots"),
+    ("04.ddim_step", sigma_without_root, "variance_as_sigma"),
+    ("04.ddim_step", sigma_not_squared, "sigma_not_squared"),
+    ("04.ddim_step", eta_is_forgotten, "eta_ignored"),
     ("04.ddim_step", multiplies_none, "where noise is None"),
-    ("04.ddim_step", wrong_fraction, "upside down"),
+    ("04.ddim_step", wrong_fraction, "upside_down"),
     ("04.ddim_step", second_fraction_upside_down, "holds NaN"),
     ("04.ddim_step", other_way_round, "other values than expected"),
     ("04.ddim_step", nothing, "is a `return` missing"),
-    ("04.dpm_solver_pp_2m_step", only_first_order, "is of first order"),
-    ("04.dpm_solver_pp_2m_step", backwards, "points backwards"),
-    ("04.dpm_solver_pp_2m_step", times_r, "r is upside down"),
-    ("04.dpm_solver_pp_2m_step", no_half, "lacks the factor 1/2"),
-    ("04.dpm_solver_pp_2m_step", r_is_one, "take r as 1"),
-    ("04.dpm_solver_pp_2m_step", mean_of_both, "mean of the two guesses"),
+    ("04.dpm_solver_pp_2m_step", only_first_order, "first_order"),
+    ("04.dpm_solver_pp_2m_step", backwards, "backwards"),
+    ("04.dpm_solver_pp_2m_step", times_r, "r_upside_down"),
+    ("04.dpm_solver_pp_2m_step", no_half, "no_half"),
+    ("04.dpm_solver_pp_2m_step", r_is_one, "r_is_1"),
+    ("04.dpm_solver_pp_2m_step", mean_of_both, "average"),
     ("04.dpm_solver_pp_2m_step", uses_the_older, "other values than expected"),
     ("04.dpm_solver_pp_2m_step", asks_a_tensor, "if x0_before is not None"),
     ("04.dpm_solver_pp_2m_step", never_checks, "where there is none"),
-    ("04.dpm_solver_pp_2m_step", ratios_for_sigmas, "as if they were the paper's sigma_t"),
-    ("04.dpm_solver_pp_2m_step", h_backwards, "h has the wrong sign"),
-    ("04.dpm_solver_pp_2m_step", without_alphas, "The alphas are missing"),
+    ("04.dpm_solver_pp_2m_step", ratios_for_sigmas, "ratios_as_sigma"),
+    ("04.dpm_solver_pp_2m_step", h_backwards, "h_sign"),
+    ("04.dpm_solver_pp_2m_step", without_alphas, "no_alphas"),
     ("04.dpm_solver_pp_2m_step", exploding_view, "other values than expected"),
     ("04.dpm_solver_pp_2m_step", nothing, "is a `return` missing"),
+    ("04.ddim_step", ddim_ignores_eta, "eta_ignored"),
+    ("04.ddim_step", ddim_old_signal, "old_signal"),
+    ("04.ddpm_step", ddpm_own_noise, "own_noise"),
+    ("04.timesteps", steps_in_32_bits, "dtype int32; expected int64 here"),
 ]
 
 RIGHT = [

@@ -518,60 +518,89 @@ class Einsum(CrossParts):
         return self.to_out[0](torch.einsum("bhpl,blhd->bphd", weights, v).flatten(2))
 
 
+# --- from readers of the pages ---
+
+
+def causal_infinite(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    mask = torch.ones(q.shape[-2], q.shape[-2]).triu(1) * float("-inf")
+    return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5 + mask).softmax(-1) @ v
+
+
+def causal_one_ahead(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(2)
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    return scores.masked_fill(later, float("-inf")).softmax(-1) @ v
+
+
+def causal_on_the_cpu(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    later = torch.ones(q.shape[-2], q.shape[-2]).triu(1).bool()
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    return scores.masked_fill(later, float("-inf")).softmax(-1) @ v
+
+
+def loss_on_the_cpu(image_vectors: Tensor, text_vectors: Tensor, logit_scale: Tensor) -> Tensor:
+    images, texts = F.normalize(image_vectors), F.normalize(text_vectors)
+    logits = logit_scale.exp() * images @ texts.T
+    target = torch.arange(len(logits))
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
 WRONG = [
-    ("05.merge_pair", compares_a_list, "Nothing is merged"),
-    ("05.merge_pair", first_only, "Only the first occurrence"),
-    ("05.merge_pair", reuses_the_right_half, "goes on one place"),
-    ("05.merge_pair", stops_early, "part of a merge: the loop ends"),
-    ("05.merge_pair", any_order, "opposite order"),
-    ("05.merge_pair", text_replace, "merges inside symbols"),
+    ("05.merge_pair", compares_a_list, "nothing_merged"),
+    ("05.merge_pair", first_only, "first_only"),
+    ("05.merge_pair", reuses_the_right_half, "one_place_on"),
+    ("05.merge_pair", stops_early, "last_lost"),
+    ("05.merge_pair", any_order, "either_order"),
+    ("05.merge_pair", text_replace, "inside_symbols"),
     ("05.merge_pair", looks_past_the_end, "past the end of `symbols`"),
     ("05.merge_pair", gives_a_list, "come as a list"),
     ("05.merge_pair", one_text, "expected a tuple"),
     ("05.merge_pair", merge_returns_nothing, "is a `return` missing"),
-    ("05.causal_attention", no_mask, "The mask is missing"),
-    ("05.causal_attention", hides_the_past, "hides the wrong side"),
-    ("05.causal_attention", hides_itself, "hides the token from itself"),
-    ("05.causal_attention", zeros_for_minus_infinity, "the softmax of 0 is not 0"),
-    ("05.causal_attention", masks_the_weights, "comes after the softmax"),
-    ("05.causal_attention", unscaled, "not divided by sqrt(d)"),
-    ("05.causal_attention", softmax_over_queries, "runs over the queries"),
+    ("05.causal_attention", no_mask, "no_mask"),
+    ("05.causal_attention", hides_the_past, "wrong_side"),
+    ("05.causal_attention", hides_itself, "hides_itself"),
+    ("05.causal_attention", zeros_for_minus_infinity, "zeros"),
+    ("05.causal_attention", masks_the_weights, "after_softmax"),
+    ("05.causal_attention", unscaled, "no_scale"),
+    ("05.causal_attention", softmax_over_queries, "over_queries"),
     ("05.causal_attention", weights_and_no_values, "has shape"),
     ("05.causal_attention", attention_detached, "no gradient flows back to q"),
     ("05.causal_attention", attention_in_double, "dtype float64"),
     ("05.causal_attention", transposes_all, "It raises RuntimeError in line"),
-    ("05.CausalBlock", ForgetsToAdd, "Both additions are missing"),
-    ("05.CausalBlock", AddsOnlyOnce, "The second addition is missing"),
-    ("05.CausalBlock", NormsAfter, "comes after each addition"),
-    ("05.CausalBlock", OverwritesX, "normalised copy becomes the stream"),
-    ("05.CausalBlock", SeesTheFuture, "has no mask"),
-    ("05.CausalBlock", UsualGelu, "the quick one"),
-    ("05.CausalBlock", ForgetsToSwap, "mixes up tokens and heads"),
-    ("05.CausalBlock", NetworkSeesTheOldX, "the x from before attention"),
+    ("05.CausalBlock", ForgetsToAdd, "no_additions"),
+    ("05.CausalBlock", AddsOnlyOnce, "no_second_addition"),
+    ("05.CausalBlock", NormsAfter, "post_norm"),
+    ("05.CausalBlock", OverwritesX, "normed_stream"),
+    ("05.CausalBlock", SeesTheFuture, "no_mask"),
+    ("05.CausalBlock", UsualGelu, "gelu"),
+    ("05.CausalBlock", ForgetsToSwap, "joined_by_reshape"),
+    ("05.CausalBlock", NetworkSeesTheOldX, "parallel"),
     ("05.CausalBlock", AddsInPlace, "changes its argument x in place"),
     ("05.CausalBlock", OtherNames, "other names"),
-    ("05.contrastive_loss", rows_only, "Only the pictures choose"),
-    ("05.contrastive_loss", columns_only, "Only the texts choose"),
-    ("05.contrastive_loss", sum_of_both, "are added up; expected their mean"),
-    ("05.contrastive_loss", raw_products, "are not normalised"),
-    ("05.contrastive_loss", no_exp, "by logit_scale itself"),
-    ("05.contrastive_loss", no_temperature, "not multiplied by exp(logit_scale)"),
-    ("05.contrastive_loss", softmax_twice, "a softmax too many"),
-    ("05.contrastive_loss", summed_over_the_batch, "losses of the batch are summed"),
+    ("05.contrastive_loss", rows_only, "pictures_only"),
+    ("05.contrastive_loss", columns_only, "texts_only"),
+    ("05.contrastive_loss", sum_of_both, "added_up"),
+    ("05.contrastive_loss", raw_products, "not_normalised"),
+    ("05.contrastive_loss", no_exp, "no_exp"),
+    ("05.contrastive_loss", no_temperature, "no_scale"),
+    ("05.contrastive_loss", softmax_twice, "softmax_twice"),
+    ("05.contrastive_loss", summed_over_the_batch, "sum"),
     ("05.contrastive_loss", one_loss_each, "the mean or the sum over all dimensions"),
     ("05.contrastive_loss", a_python_number, "no gradient"),
     ("05.contrastive_loss", no_transpose, "The shapes don't fit"),
-    ("05.CrossAttention", LooksAtItself, "the picture looks at itself"),
-    ("05.CrossAttention", WordsAsk, "the words ask"),
-    ("05.CrossAttention", WordsShareThemselves, "runs over the places"),
-    ("05.CrossAttention", NoRoot, "not divided by sqrt(head_dim)"),
-    ("05.CrossAttention", RootOfTheWhole, "the root of the whole width"),
-    ("05.CrossAttention", MaskLeftIn, "still a causal mask"),
-    ("05.CrossAttention", OwnResidual, "x is added to the result"),
+    ("05.CrossAttention", LooksAtItself, "self_attention"),
+    ("05.CrossAttention", WordsAsk, "roles_swapped"),
+    ("05.CrossAttention", WordsShareThemselves, "over_places"),
+    ("05.CrossAttention", NoRoot, "no_scale"),
+    ("05.CrossAttention", RootOfTheWhole, "scale_of_all_heads"),
+    ("05.CrossAttention", MaskLeftIn, "still_causal"),
+    ("05.CrossAttention", OwnResidual, "adds_x"),
     ("05.CrossAttention", WithBiases, "to_q has a bias"),
     ("05.CrossAttention", KeysOfPixelWidth, "to_k takes context_dim"),
     ("05.CrossAttention", PlainOut, "called to_out.0"),
     ("05.CrossAttention", ForwardGivesNone, "is a `return` missing"),
+    ("05.causal_attention", causal_infinite, "zero_times_infinity"),
+    ("05.causal_attention", causal_one_ahead, "one_ahead"),
 ]
 RIGHT = [
     ("05.merge_pair", loop_with_flags),
@@ -585,4 +614,6 @@ RIGHT = [
     ("05.contrastive_loss", pair_by_pair),
     ("05.CrossAttention", TorchsAttention),
     ("05.CrossAttention", Einsum),
+    ("05.causal_attention", causal_on_the_cpu),
+    ("05.contrastive_loss", loss_on_the_cpu),
 ]

@@ -348,53 +348,69 @@ def spot(scale: Any, alignment: Any = 0.8, saturation: Any = 0.7) -> SweetSpot:
     return SweetSpot(scale, alignment, saturation, curve())
 
 
+# --- from readers of the pages ---
+
+
+def drops_a_fixed_number(text_states, empty_state, p, generator):  # type: ignore[no-untyped-def]
+    count = round(p * len(text_states))
+    chosen = torch.randperm(len(text_states), generator=generator)[:count]
+    found = text_states.clone()
+    found[chosen] = empty_state
+    return found
+
+
+def rescales_pictures(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
+    ratio = cond.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
+    return phi * guided * ratio + (1 - phi) * guided
+
+
 WRONG = [
-    ("08.guide", guide_paper, "equation 6 of Ho and Salimans"),
-    ("08.guide", guide_swapped, "the two are swapped"),
-    ("08.guide", guide_off_below_one, "every scale up to 1 as off"),
-    ("08.guide", guide_forgets_start, "The starting point is missing"),
-    ("08.guide", guide_no_difference, "Only the difference"),
-    ("08.guide", guide_wrong_way, "points the wrong way"),
+    ("08.guide", guide_paper, "ho_and_salimans"),
+    ("08.guide", guide_swapped, "swapped"),
+    ("08.guide", guide_off_below_one, "off_up_to_one"),
+    ("08.guide", guide_forgets_start, "way_only"),
+    ("08.guide", guide_no_difference, "whole_cond"),
+    ("08.guide", guide_wrong_way, "wrong_way"),
     ("08.guide", guide_in_place, "changes its argument uncond in place"),
     ("08.guide", guide_clamps, "has other values than expected"),
     ("08.guide", guide_without_return, "is a `return` missing"),
     ("08.guide", guide_detached, "no gradient"),
     ("08.guide", 7.5, "expected the function itself"),
-    ("08.drop_conditions", drop_keeps_p, "the wrong way round"),
-    ("08.drop_conditions", drop_together, "The whole batch"),
-    ("08.drop_conditions", drop_each_token, "Single tokens are replaced"),
-    ("08.drop_conditions", drop_zeros, "Zeros are no prompt"),
-    ("08.drop_conditions", drop_global_chance, "do not come from generator"),
-    ("08.drop_conditions", drop_changes, "changes text_states in place"),
+    ("08.drop_conditions", drop_keeps_p, "kept"),
+    ("08.drop_conditions", drop_together, "whole_batch"),
+    ("08.drop_conditions", drop_each_token, "tokens"),
+    ("08.drop_conditions", drop_zeros, "zeros"),
+    ("08.drop_conditions", drop_global_chance, "unseeded"),
+    ("08.drop_conditions", drop_changes, "in_place"),
     ("08.drop_conditions", drop_normal, "share dropped'] is 'about 0.5'"),
-    ("08.drop_conditions", drop_never, "No picture ever loses"),
+    ("08.drop_conditions", drop_never, "never"),
     ("08.drop_conditions", drop_nothing_returned, "is a `return` missing"),
-    ("08.negative_prompt", negative_halves_swapped, "are swapped"),
-    ("08.negative_prompt", negative_ignored, "zeros stand in its place"),
-    ("08.negative_prompt", negative_subtracted, "subtract w times the whole"),
-    ("08.negative_prompt", negative_from_cond, "Here w = 1 is off"),
-    ("08.negative_prompt", negative_mixes_words, "mix the text states"),
+    ("08.negative_prompt", negative_halves_swapped, "swapped"),
+    ("08.negative_prompt", negative_ignored, "zeros"),
+    ("08.negative_prompt", negative_subtracted, "subtracted"),
+    ("08.negative_prompt", negative_from_cond, "ho_and_salimans"),
+    ("08.negative_prompt", negative_mixes_words, "states_mixed"),
     ("08.negative_prompt", negative_x_not_doubled, "must all be doubled"),
     ("08.negative_prompt", negative_cat_without_list, "in a list"),
     ("08.negative_prompt", negative_not_cut, "has shape"),
-    ("08.negative_prompt", negative_strided, "cut with chunk(2)"),
-    ("08.rescale", rescale_all, "for the whole batch"),
-    ("08.rescale", rescale_upside_down, "upside down"),
-    ("08.rescale", rescale_var, "These are variances"),
-    ("08.rescale", rescale_no_mix, "always rescale fully"),
-    ("08.rescale", rescale_channels, "each channel for itself"),
-    ("08.rescale", rescale_phi_swapped, "phi and 1 - phi are swapped"),
-    ("08.rescale", rescale_without_keepdim, "keepdim=True makes them"),
+    ("08.negative_prompt", negative_strided, "every_other"),
+    ("08.rescale", rescale_all, "whole_batch"),
+    ("08.rescale", rescale_upside_down, "upside_down"),
+    ("08.rescale", rescale_var, "variances"),
+    ("08.rescale", rescale_no_mix, "always_fully"),
+    ("08.rescale", rescale_channels, "each_channel"),
+    ("08.rescale", rescale_phi_swapped, "phi_swapped"),
+    ("08.rescale", rescale_without_keepdim, "not_broadcast"),
     ("08.rescale", rescale_in_place, "changes its argument guided in place"),
     ("08.rescale", rescale_nan, "holds NaN"),
-    ("08.interval", interval_zero_outside, "scale 1, not 0"),
-    ("08.interval", interval_outside_in, "Inside and outside are swapped"),
-    ("08.interval", interval_high_too, "t = high is guided"),
-    ("08.interval", interval_low_out, "t = low is left out"),
+    ("08.interval", interval_zero_outside, "scale_0_outside"),
+    ("08.interval", interval_outside_in, "swapped"),
+    ("08.interval", interval_high_too, "high_included"),
+    ("08.interval", interval_low_out, "low_left_out"),
     ("08.interval", interval_if, "asks one question"),
-    ("08.interval", interval_asks_one, "The first picture's timestep"),
-    ("08.interval", interval_asks_any, "One picture inside"),
-    ("08.interval", interval_unshaped, "line up with the last dimension"),
+    ("08.interval", interval_asks_one, "first_decides"),
+    ("08.interval", interval_asks_any, "any"),
+    ("08.interval", interval_unshaped, "not_broadcast"),
     ("08.interval", interval_list, "expected a torch.Tensor"),
     ("08.sweet_spot", spot("four"), "my_scale is 'four'; expected a number from 0 to 20"),
     ("08.sweet_spot", spot(25.0), "my_scale is 25; expected a number from 0 to 20"),
@@ -406,6 +422,8 @@ WRONG = [
     ("08.sweet_spot", spot(4.0, 0.8, None), "my_most_saturation is None"),
     ("08.sweet_spot", SweetSpot(4.0, 0.8, 0.7), "There is no measured curve"),
     ("08.sweet_spot", 4.0, "Hand over a SweetSpot"),
+    ("08.drop_conditions", drops_a_fixed_number, "fixed_count"),
+    ("08.negative_prompt", negative_two_calls, "the denoiser is called 2 times"),
 ]
 
 RIGHT = [
@@ -415,7 +433,6 @@ RIGHT = [
     ("08.drop_conditions", drop_loop),
     ("08.drop_conditions", drop_bernoulli),
     ("08.drop_conditions", drop_upper_end),
-    ("08.negative_prompt", negative_two_calls),
     ("08.negative_prompt", negative_prompt_first),
     ("08.rescale", rescale_flat),
     ("08.rescale", rescale_loop),
@@ -424,4 +441,5 @@ RIGHT = [
     ("08.sweet_spot", spot(4)),
     ("08.sweet_spot", spot(8.0, 0.5, 0.9)),
     ("08.sweet_spot", spot(torch.tensor(4.0))),
+    ("08.rescale", rescales_pictures),
 ]

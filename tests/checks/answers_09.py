@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from typing import Any
 
@@ -152,23 +153,40 @@ def spread_by_pdist(pictures: Tensor) -> Tensor:
     return torch.pdist(pictures.flatten(1)).mean() / pictures[0].numel() ** 0.5
 
 
+# --- from readers of the pages ---
+
+
+def words_inside(prompt: str, vocabulary: set[str]) -> list[str]:
+    text = " ".join(vocabulary)
+    return [w for w in dict.fromkeys(re.findall(r"\w+", prompt.lower())) if w not in text]
+
+
+def words_taken_in(prompt: str, vocabulary: set[str]) -> list[str]:
+    found = []
+    for word in re.findall(r"\w+", prompt.lower()):
+        if word not in vocabulary:
+            found.append(word)
+            vocabulary.add(word)
+    return found
+
+
 WRONG: list[tuple[str, Any, str]] = [
-    ("09.unknown_words", words_cased, "compare words as they were typed"),
-    ("09.unknown_words", words_with_commas, "comma or a full stop still hangs"),
-    ("09.unknown_words", words_twice, "listed twice; each should come once"),
-    ("09.unknown_words", words_known, "the words that the model knows"),
+    ("09.unknown_words", words_cased, "case_matters"),
+    ("09.unknown_words", words_with_commas, "split_at_spaces"),
+    ("09.unknown_words", words_twice, "repeats"),
+    ("09.unknown_words", words_known, "known_words"),
     ("09.unknown_words", words_as_set, "The result is a set"),
-    ("09.ladder", ladder_three, "The first rung is missing"),
-    ("09.ladder", ladder_pieces, "Each rung says only what is new"),
-    ("09.ladder", ladder_swapped, "Style comes before background"),
-    ("09.ladder", ladder_no_style, "The word 'style' is missing"),
-    ("09.ladder", ladder_joined, "a list of four is asked for"),
+    ("09.ladder", ladder_three, "no_draw"),
+    ("09.ladder", ladder_pieces, "each_alone"),
+    ("09.ladder", ladder_swapped, "background_first"),
+    ("09.ladder", ladder_no_style, "no_word_style"),
+    ("09.ladder", ladder_joined, "one_text"),
     ("09.ladder", ladder_none, "is a `return` missing"),
-    ("09.spread", spread_all_pairs, "compare each picture with itself"),
-    ("09.spread", spread_squared, "The root is missing"),
-    ("09.spread", spread_plain, "Differences of both signs cancel"),
-    ("09.spread", spread_l1, "mean absolute difference"),
-    ("09.spread", spread_middle, "distance to the mean picture"),
+    ("09.spread", spread_all_pairs, "with_itself"),
+    ("09.spread", spread_squared, "no_root"),
+    ("09.spread", spread_plain, "signed"),
+    ("09.spread", spread_l1, "absolute"),
+    ("09.spread", spread_middle, "to_the_mean"),
     ("09.spread", spread_per_pixel, "One number is expected"),
     ("09.my_prompt", ["a cat"], "is of type list; expected a text"),
     ("09.my_prompt", "a yak, 3d style, on a blue background", "has never met: yak"),
@@ -180,6 +198,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("09.my_negative", "no green background", "without a no"),
     ("09.my_negative", "on a white background", "get away from green backgrounds"),
     ("09.my_negative", "green background, flat style", "something that you do want"),
+    ("09.unknown_words", words_inside, "parts_of_words"),
+    ("09.unknown_words", words_taken_in, "changes its argument vocabulary in place"),
+    ("09.my_prompt", "a cat, 3d style, flat style, on a blue background", "It names 2 styles"),
+    ("09.my_negative", "a green frog", "something that you do want to see"),
 ]
 RIGHT: list[tuple[str, Any]] = [
     ("09.unknown_words", words_by_set),

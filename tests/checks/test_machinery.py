@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -18,8 +19,17 @@ from torch import Tensor, nn
 
 import course_utils.checks as checks
 from course_utils import lessons
-from course_utils.checks import Case, Exercise, Mistake, ModuleCase, examine
+from course_utils.checks import (
+    Case,
+    Exercise,
+    ModuleCase,
+    examine,
+    exercises,
+    find_exercise,
+    slips,
+)
 from course_utils.checks.guard import TimeLimit, leash
+from course_utils.checks.trial import trial_of
 
 
 def scale(x: Tensor, k: Tensor) -> Tensor:
@@ -39,7 +49,12 @@ EXERCISE = Exercise(
     hints=("Look at the shapes first.", "Give k another dimension.", "k[:, None] * x"),
     difficulty=1,
     minutes=3,
-    mistakes=(Mistake("You divide where you should multiply.", lambda x, k: x / k[:, None]),),
+    mistakes=slips(
+        """
+        divided: `k[:, None] * x` -> `x / k[:, None]`
+            You divide where you should multiply.
+        """
+    ),
     gradients=("x", "k"),
     keeps_dtype=True,
     seconds=1.0,
@@ -235,7 +250,9 @@ def on_the_cpu(x: Tensor, k: Tensor) -> Tensor:
 def test_a_tensor_left_on_the_cpu_is_found_without_a_gpu() -> None:
     exercise = replace(EXERCISE, keeps_device=True)
     assert examine(exercise, by_loop).state == "passed"
-    assert "on a GPU it would fail" in examine(exercise, on_the_cpu).message
+    verdict = examine(exercise, on_the_cpu)
+    assert verdict.state == "passed" and "One remark: on a GPU it would fail" in verdict.message
+    assert verdict.goes_on == (not torch.cuda.is_available())
 
 
 def test_an_empty_stub_is_open_and_not_wrong() -> None:
@@ -243,6 +260,79 @@ def test_an_empty_stub_is_open_and_not_wrong() -> None:
         raise NotImplementedError()
 
     assert examine(EXERCISE, stub).state == "open"
+
+
+def test_only_the_stub_s_own_text_is_a_blank() -> None:
+    def unfinished(x: Tensor, k: Tensor) -> Tensor:
+        raise NotImplementedError("later")
+
+    class Halfway(Twice):
+        def forward(self, x: Tensor) -> Tensor:
+            raise NotImplementedError()
+
+    verdict = examine(EXERCISE, unfinished)
+    assert verdict.state == "wrong" and "raises NotImplementedError in line" in verdict.message
+    with pytest.raises(NotImplementedError):  # torch's own, of whole numbers
+        torch.nn.functional.silu(torch.ones(2, dtype=torch.long))
+    verdict = examine(EXERCISE, lambda x, k: torch.nn.functional.silu(x.long()))
+    assert verdict.state == "wrong" and "raises NotImplementedError" in verdict.message
+    verdict = examine(MODULE, Halfway)
+    assert verdict.state == "open" and verdict.message == "forward is still empty."
+
+
+class Evil:
+    """Raises wherever it is looked at."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+    def __eq__(self, other: object) -> bool:
+        raise SystemExit("no comparison")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Leaves(nn.Module):
+    def __init__(self, width: int) -> None:
+        sys.exit(3)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer", "message"),
+    [
+        (EXERCISE, lambda x, k: sys.exit(), "It ends the program"),
+        (EXERCISE, lambda x, k: exec("raise GeneratorExit"), "raises GeneratorExit"),
+        (EXERCISE, lambda x, k: Evil(), "expected a torch.Tensor"),
+        (EXERCISE, Evil(), "the function itself, not called"),
+        (MODULE, Leaves, "It ends the program"),
+    ],
+)
+def test_nothing_that_an_answer_does_leaves_the_check(
+    exercise: Exercise, answer: Any, message: str
+) -> None:
+    verdict = examine(exercise, answer, seed=0)
+    assert verdict.state == "wrong" and message in verdict.message, verdict
+
+
+def test_a_closer_look_that_fails_is_a_verdict() -> None:
+    exercise = replace(EXERCISE, extra=lambda candidate: candidate(torch.ones(1, 1))["weight"])
+    verdict = examine(exercise, by_loop)
+    assert verdict.state == "wrong" and "looking closer fails with TypeError" in verdict.message
+    number = replace(EXERCISE, is_value=True, is_open=lambda value: value > 3)
+    assert "can't be read" in examine(number, Evil()).message
+
+
+def test_inputs_of_a_seed_are_made_once_and_survive_answers() -> None:
+    def greedy(x: Tensor, k: Tensor) -> Tensor:
+        x.zero_()
+        return k.zero_()[:, None] * x
+
+    made = trial_of(EXERCISE, 7)
+    before = [case.args[0].clone() for case in made.cases]
+    assert examine(EXERCISE, greedy, 7).state == "wrong"
+    assert trial_of(EXERCISE, 7) is made and trial_of(EXERCISE) is not made
+    assert all(torch.equal(a, case.args[0]) for a, case in zip(before, made.cases, strict=True))
+    assert examine(EXERCISE, by_loop, 7).state == "passed"
 
 
 def test_the_reference_that_was_handed_out_counts_for_nothing() -> None:
@@ -345,6 +435,72 @@ def test_check_hands_back_what_the_lesson_goes_on_with(
     assert 'hint("99.scale")' in shown
 
 
+def test_check_finds_an_answer_by_its_name(
+    lesson: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page: dict[str, Any] = {"check": checks.check}
+    exec('scale = check("99.scale")', page)  # its cell did not run: a SyntaxError, say
+    assert page["scale"] is scale
+    assert "There is no scale yet" in capsys.readouterr().out
+    page["scale"] = by_loop
+    exec('scale = check("99.scale")', page)
+    assert page["scale"] is by_loop and "right" in capsys.readouterr().out
+
+
+def test_a_right_answer_that_the_page_can_t_use_is_right(
+    lesson: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_when_large(x: Tensor, k: Tensor) -> Tensor:
+        if len(x) > 100:
+            time.sleep(20)
+        return k[:, None] * x
+
+    def page(generator: torch.Generator) -> Case:
+        return Case((torch.ones(500, 2), torch.ones(500)), label="500 rows")
+
+    large = replace(EXERCISE, page=page, page_seconds=0.1)
+    verdict = examine(large, slow_when_large)
+    assert verdict.state == "passed" and not verdict.goes_on
+    assert "too slow for this page: 500 rows takes it over 0.1 seconds" in verdict.message
+    assert examine(large, in_float64).goes_on
+    exact = replace(EXERCISE, remark=lambda candidate: "It is right, but rough.")
+    monkeypatch.setattr(sys.modules["course_utils.checks.lesson_99"], "EXERCISES", (exact,))
+    assert checks.check("99.scale", by_loop) is scale
+    shown = capsys.readouterr().out
+    assert "right. The lesson goes on with the course's own" in shown and "rough" in shown
+    assert "1 of 1 exercises done" in checks.summary("99").title
+
+
+def test_a_later_slip_takes_nothing_away(lesson: Path) -> None:
+    checks.check("99.scale", by_loop)
+    checks.check("99.scale", raises)
+    assert "1 of 2 exercises done" in checks.summary("99").title
+    assert "scale: done" in " ".join(str(checks.panel("99")).split())
+
+
+def one_row(x: Tensor, k: Tensor) -> Tensor:
+    found = k[:, None] * x
+    return torch.cat([found[:1] + 0.01, found[1:]])
+
+
+def clipped(x: Tensor, k: Tensor) -> Tensor:
+    return (3 * k[:, None] * x).clamp(-1, 1)
+
+
+def test_a_sentence_about_all_elements_holds_in_all_of_them() -> None:
+    message = examine(EXERCISE, one_row, seed=0).message
+    assert "everywhere" not in message and "other values than expected" in message
+    plus = examine(EXERCISE, lambda x, k: k[:, None] * x + 0.01, seed=0).message
+    assert "plus 0.01, everywhere" in plus
+    three = replace(EXERCISE, reference=three_times, mistakes=())
+    assert "clipped to [-1, 1]" in examine(three, clipped, seed=0).message
+
+
+def three_times(x: Tensor, k: Tensor) -> Tensor:
+    """3 k x."""
+    return 3 * k[:, None] * x
+
+
 def test_an_unknown_id_names_the_known_ones(lesson: Path) -> None:
     with pytest.raises(ValueError, match=r"'99.scal'.*99.scale, 99.Twice"):
         checks.check("99.scal", by_loop)
@@ -422,4 +578,92 @@ def test_values_are_checked_too() -> None:
 
 def test_the_fingerprint_follows_the_exercise() -> None:
     assert EXERCISE.fingerprint == replace(EXERCISE, hints=("a", "b", "c")).fingerprint
-    assert EXERCISE.fingerprint != replace(EXERCISE, reference=by_loop).fingerprint
+    assert EXERCISE.fingerprint == replace(EXERCISE, mistakes=()).fingerprint
+    for change in (
+        {"reference": by_loop},
+        {"cases": module_cases},
+        {"call": lambda candidate, case: candidate(*case.args)},
+        {"extra": lambda candidate: None},
+        {"gradients": ("x",)},
+        {"keeps_dtype": False},
+        {"keeps_device": True},
+        {"rtol": 1e-2},
+        {"atol": 1e-2},
+    ):
+        assert EXERCISE.fingerprint != replace(EXERCISE, **change).fingerprint, change
+
+
+def test_the_fingerprint_covers_what_the_rules_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    from course_utils.checks import lesson_07_training, lesson_08_limits, lesson_09
+
+    prompt = find_exercise("09.my_prompt")
+    before = prompt.fingerprint
+    monkeypatch.setattr(lesson_09, "_text_problem", lambda name, value: None)
+    assert prompt.fingerprint != before
+    interval = find_exercise("08.interval").fingerprint
+    monkeypatch.setattr(lesson_08_limits, "_rescale_cases", None)  # another exercise's
+    assert find_exercise("08.interval").fingerprint == interval
+    finetune = find_exercise("07.finetune_step").fingerprint
+    monkeypatch.setattr(lesson_07_training, "schedules", tuple)  # of another file
+    assert find_exercise("07.finetune_step").fingerprint != finetune
+
+
+def test_fingerprints_are_the_same_in_another_process() -> None:
+    code = (
+        "from course_utils.checks import exercises\n"
+        "print([e.fingerprint for n in range(10) for e in exercises(f'{n:02d}')])"
+    )
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    here = [e.fingerprint for number in range(10) for e in exercises(f"{number:02d}")]
+    assert there.stdout.strip() == str(here)
+
+
+# --- slips ---------------------------------------------------------------------------------------
+
+
+def test_a_slip_is_the_reference_with_an_edit() -> None:
+    (mistake,) = slips("divided: `k[:, None] * x` -> `x / k[:, None]`\n    You divide, `a` / `b`.")
+    assert (mistake.id, mistake.message) == ("divided", "You divide, `a` / `b`.")
+    x, k = torch.randn(2, 3), torch.tensor([2.0, 4.0])
+    assert torch.equal(mistake.made_in(scale)(x, k), x / k[:, None])
+    assert mistake.made_in(scale) is mistake.made_in(scale)
+
+
+def test_slips_take_several_edits_lines_and_functions() -> None:
+    several, other = slips(
+        """
+        twice:
+            `super().__init__()` -> `super().__init__()\\n        width = width`
+            `.relu()`
+            -> `.tanh()`
+            A message
+            of two lines.
+        other:
+            A function.
+        """,
+        other=by_loop,
+    )
+    assert several.message == "A message of two lines." and len(several.edits) == 2
+    assert several.made_in(Twice)(2)(torch.ones(1, 2)).shape == (1, 2)
+    assert other.made_in(Twice) is by_loop
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("no entry", "`id: edits` and an indented message"),
+        ("one: `a` -> `b`", "`id: edits` and an indented message"),
+        ("one:\n    Neither edits nor a function.", "either edits or a function"),
+        ("one: `a` -> `b`\n    `c` -> `d`", "needs a message"),
+    ],
+)
+def test_a_table_that_can_t_be_read_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        slips(text)
+
+
+@pytest.mark.parametrize(("find", "count"), [("nowhere", 0), ("x", 2), ("one k for each row", 0)])
+def test_an_edit_must_fit_once(find: str, count: int) -> None:
+    (mistake,) = slips(f"one: `{find}` -> `y`\n    A message.")
+    with pytest.raises(ValueError, match=f"occurs {count} times in scale; expected 1"):
+        mistake.made_in(scale)

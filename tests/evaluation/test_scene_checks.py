@@ -10,6 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from course_utils.data.captions import BACKGROUNDS
+from course_utils.data.places import LIGHTS
 from course_utils.data.scenes import Scene, Thing, World, size_name, turn_name, zone
 from course_utils.evaluation.judge import Judge
 from course_utils.evaluation.scene_checks import (
@@ -58,9 +59,9 @@ def test_pieces_are_those_that_scipy_labels() -> None:
 def test_the_frame_decides_what_is_background() -> None:
     x = torch.full((1, 3, 32, 32), -0.5)
     x[:, :, 10:20, 5:30] = 0.7
-    x[:, :, :8, :3] = 0.9  # reaches into the frame, and is outvoted
+    x[:, :, :6, :3] = 0.9  # reaches into the frame, and is outvoted
     assert_close(frame_colour(x), torch.full((1, 3), -0.5))
-    assert int(foreground(x).sum()) == 10 * 25 + 8 * 3
+    assert int(foreground(x).sum()) == 10 * 25 + 6 * 3
     box = box_of(pieces(foreground(x))[0][0])
     assert (box.x, box.y, box.size) == (17.5 / 32, 15 / 32, 25 / 32)
 
@@ -91,7 +92,7 @@ def test_real_scenes_are_read_right(world: World, judge: Judge, plain) -> None:
         return sum(right) / len(right)
 
     assert share([len(s.things) == r.number for s, r in both]) > 0.93
-    assert share([r.things[:1] == (t.concept,) for t, r in alone]) > 0.93
+    assert share([r.things[:1] == (t.concept,) for t, r in alone]) > 0.9
     assert share([zone(t.x, t.y) == r.zone for t, r in alone]) > 0.8
     assert share([size_name(t.size) == r.size for t, r in alone]) > 0.8
     assert share([turn_name(t) == r.turn for t, r in alone]) > 0.85
@@ -103,13 +104,18 @@ def test_an_empty_picture_shows_nothing(judge: Judge) -> None:
 
 
 def test_places_and_lights_are_read_right(world: World) -> None:
-    reader = PlaceReader(world, scenes=2500)
-    rng = Random(8)
-    scenes = [replace(s, damage="none") for s in world.draw(400, rng)]
+    reader, rng = PlaceReader(), Random(8)
+    lights = [rng.choice(list(LIGHTS)) for _ in range(300)]
+    scenes = [
+        replace(s, damage="none", light=light)
+        for s, light in zip(world.draw(300, rng), lights, strict=True)
+        if s.place not in ("night sky", "space")  # dark already
+    ]
     read = reader.read(world.render(scenes, torch.Generator().manual_seed(1)))
-    right = [(s.place == p, s.light == light) for s, (p, light) in zip(scenes, read, strict=True)]
-    assert sum(p for p, _ in right) / len(right) > 0.8
-    assert sum(light for _, light in right) / len(right) > 0.7
+    places = [s.place == place for s, (place, _) in zip(scenes, read, strict=True)]
+    lit = [s.light == light for s, (_, light) in zip(scenes, read, strict=True)]
+    assert sum(places) / len(places) > 0.9
+    assert sum(lit) / len(lit) > 0.9
 
 
 def test_blur_is_less_sharp(world: World) -> None:
