@@ -24,9 +24,10 @@ COMMANDS = {
     "reset": "a fresh copy of a lesson or a challenge; yours is kept beside it",
     "verify": "verify your answer to a challenge",
     "demo": "the interactive views as one page, for a projector",
+    "playground": "a web page that draws what you type, without Python",
     "grade": "grade the challenges of a class",
     "release": "for authors: write notebooks/ from solutions/",
-    "new": "for authors: the skeleton of a lesson",
+    "new": "for authors: the skeleton of a lesson or a challenge",
 }
 
 
@@ -90,6 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 not done, 2 wrong arguments, 130 stopped by Ctrl-C.
     """
     name = "course"
+    for stream in (sys.stdout, sys.stderr):  # what a terminal can't show is written as an escape
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = sys.argv[1:] if argv is None else list(argv)
         parser = build_parser(arguments[0] if arguments else None)

@@ -16,6 +16,7 @@ Ho & Salimans 2022, "Classifier-Free Diffusion Guidance", eq. 6, in the conventi
 alike, because each is a linear function of the others at a given x_t.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,17 @@ class Conditioning:
             f"negative_states has shape {tuple(self.negative_states.shape)}; expected that of "
             f"text_states, {tuple(self.text_states.shape)}"
         )
+
+    @functools.cached_property
+    def both(self) -> Tensor:
+        """`(2B, L, D)`, the negative half first: joined once, and one and the same in every step.
+
+        Raises:
+            ValueError: there are no negative states.
+        """
+        if self.negative_states is None:
+            raise ValueError("negative_states is None; expected those of the negative prompt")
+        return torch.cat([self.negative_states, self.text_states])
 
 
 def check_guidance_scale(scale: object) -> float:
@@ -169,8 +181,7 @@ class GuidedDenoiser:
         if self.scale == 0 and everywhere:
             return self.denoiser(x_t, t, cond.negative_states)
 
-        states = torch.cat([cond.negative_states, cond.text_states])  # (2B, L, D)
-        both = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), states)  # (2B, ...)
+        both = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), cond.both)  # (2B, ...)
         without, with_prompt = both.chunk(2)  # (B, ...) each
         guided = combine(with_prompt, without, self.scale)
         if self.rescale > 0 and self.scale > 0:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_utils.authoring import learner_version, read, shown, to_bytes
+from course_utils.challenges.names import NAMES
 from course_utils.files import write_atomically
-from course_utils.grading.names import NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 

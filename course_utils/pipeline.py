@@ -33,6 +33,7 @@ from course_utils.hub import (
     save_parts,
 )
 from course_utils.models.clip import TextEncoder
+from course_utils.models.fast import prepare
 from course_utils.models.tokenizer import Tokenizer, split_words
 from course_utils.models.unet import UNet
 from course_utils.models.vae import VAE
@@ -149,7 +150,7 @@ class Pipeline:
         text_states = self.encode_prompt([row.prompt for row in rows])  # (N, L, D)
         negative_states = self.encode_prompt([row.negative for row in rows])  # (N, L, D)
         cond = Conditioning(text_states, negative_states)
-        denoiser = guide(self.unet, guidance_scale, guidance_rescale)
+        denoiser = guide(prepare(self.unet), guidance_scale, guidance_rescale)
 
         generators = [torch.Generator().manual_seed(row.seed) for row in rows]
         x_T = self.noise(generators)  # (N, 4, h, w)

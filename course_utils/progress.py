@@ -79,9 +79,13 @@ class Progress:
         named = os.environ.get(VARIABLE, "")
         if named == "off":
             return cls(None)
-        if named:
-            return cls(named)
-        return cls(Path(user_data_dir("sculpting-noise", appauthor=False)) / "progress.sqlite")
+        try:
+            if named:
+                return cls(Path(named).expanduser())
+            folder = Path(user_data_dir("sculpting-noise", appauthor=False)).expanduser()
+            return cls(folder / "progress.sqlite")
+        except (RuntimeError, OSError, KeyError):  # a user without a name or a home
+            return cls(None)
 
     def record(self, exercise: str, event: str, fingerprint: str = "") -> bool:
         """Add an event.
@@ -322,7 +326,7 @@ class ChallengeStanding:
     @property
     def title(self) -> str:
         """In words."""
-        from course_utils.grading.names import TITLES
+        from course_utils.challenges.names import TITLES
 
         return TITLES[self.number]
 
@@ -342,7 +346,7 @@ class ChallengeStanding:
 
 def challenge_standings(progress: Progress) -> list[ChallengeStanding]:
     """Where the challenges stand that are written."""
-    from course_utils.grading.names import NAMES
+    from course_utils.challenges.names import NAMES
 
     events = progress.events("challenge.")
     found = []

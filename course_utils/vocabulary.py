@@ -14,6 +14,7 @@ import regex
 from course_utils.data import load_concepts, subsets
 from course_utils.files import write_atomically
 from course_utils.models.base import WeightsError
+from course_utils.spelling import plain
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Vocabulary:
         given = {word for text in self.words for word in words_of(text)}
         named = {word for c in self.concepts for t in (c.name, *c.synonyms) for word in words_of(t)}
         object.__setattr__(self, "words", frozenset(given | named))
+
+    @property
+    def is_read(self) -> bool:
+        """Whether prompts are read before they are drawn; captions of scenes are as people type."""
+        return self.kind == "emoji"
 
     def knows(self, word: str) -> bool:
         """Whether a training caption held the word; "cat's" counts as "cat"."""
@@ -132,11 +138,10 @@ class Vocabulary:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, lower case: runs of letters and digits, and each emoji as a word."""
+    """The words of a text, spelt plainly: runs of letters and digits, and each emoji as a word."""
     letters = r"[\p{L}\p{M}\p{N}]+"
-    emoji = r"\p{Extended_Pictographic}(?:\uFE0F|\u200D\p{Extended_Pictographic}|\p{EMod})*"
-    text = text.lower().replace("’", "'")
-    return regex.findall(rf"{letters}(?:'{letters})*|{emoji}", text)
+    emoji = r"\p{Extended_Pictographic}(?:\u200D\p{Extended_Pictographic})*"
+    return regex.findall(rf"{letters}(?:'{letters})*|{emoji}", plain(text))
 
 
 def _concepts_by_keyword(subset: str) -> dict[str, list[str]]:
@@ -145,7 +150,7 @@ def _concepts_by_keyword(subset: str) -> dict[str, list[str]]:
         return {}
     ranked: dict[str, list[tuple[int, str]]] = {}
     for concept in load_concepts(subset):
-        for rank, word in enumerate((concept.char, *concept.keywords)):
+        for rank, word in enumerate((plain(concept.char), *concept.keywords)):
             ranked.setdefault(word, []).append((rank, concept.name))
     return {word: [name for _, name in sorted(names)] for word, names in ranked.items()}
 

@@ -138,7 +138,7 @@ def test_what_cannot_be_recorded_says_so() -> None:
 def test_pictures_are_those_that_draw_gives(pipeline: Pipeline, maps: AttentionMaps) -> None:
     pictures, again = draw_with_maps(pipeline, PROMPTS, num_steps=3, seed=5, count=2)
     plain = pipeline.draw(PROMPTS, num_steps=3, seed=5, count=2)
-    assert torch.equal(pictures.pixels, plain.pixels)
+    assert_close(pictures.pixels, plain.pixels, atol=1e-4, rtol=1e-4)  # `draw` takes a faster copy
     assert all(torch.equal(again.by_size[side], maps.by_size[side]) for side in maps.sides)
     assert maps.timesteps == tuple(pipeline.schedule.timesteps(3).tolist()) or (
         len(maps.timesteps) == 3 and maps.timesteps[0] > maps.timesteps[-1]
@@ -150,7 +150,7 @@ def test_maps_of_a_sampler_with_fresh_noise(pipeline: Pipeline) -> None:
     settings = {"num_steps": 3, "sampler": "ddpm"}
     pictures, together = draw_with_maps(pipeline, PROMPTS, seed=[5, 8], **settings)
     plain = pipeline.draw(PROMPTS, seed=[5, 8], **settings)
-    assert torch.equal(pictures.pixels, plain.pixels)
+    assert_close(pictures.pixels, plain.pixels, atol=1e-4, rtol=1e-4)  # `draw` takes a faster copy
     alone = draw_with_maps(pipeline, PROMPTS[1], seed=8, **settings)[1]
     assert together.timesteps == alone.timesteps and len(alone.timesteps) == 3
     for side in alone.sides:

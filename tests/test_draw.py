@@ -45,7 +45,7 @@ def fails(arguments: list[str], words: str, capsys: Capture, status: int = 1) ->
     before = files()
     assert main(["draw", *arguments]) == status
     out, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if not line.startswith("note: ")]
+    lines = [line for line in err.splitlines() if not line.startswith(("note: ", "read as: "))]
     assert len(lines) == 1, err
     assert re.match(rf"course draw: .*{words}", lines[0]), err
     assert out == ""
@@ -58,7 +58,7 @@ def test_writes_a_picture_that_says_how_it_was_made(model: list[str], capsys: Ca
     path = Path("outputs/a-cat-face-3d-style-seed3.png")
     assert out.splitlines()[0] == str(path)
     assert re.search(r"64x64 pixels, seed 3: 2 steps in \d+\.\d s", out)
-    assert err == ""
+    assert err == "read as: a cat face, 3d style.\n"
     with Image.open(path) as image:
         assert image.size == (256, 256)
         assert image.text["prompt"] == "a cat face, 3d style"
@@ -80,6 +80,36 @@ def test_writes_a_picture_that_says_how_it_was_made(model: list[str], capsys: Ca
         assert np.array_equal(np.asarray(image), first)
 
 
+def test_what_was_typed_is_read_and_both_texts_are_kept(model: list[str], capsys: Capture) -> None:
+    assert main(["draw", "2 kittens pls, 3d render", *model, "--out", "read.png"]) == 0
+    assert capsys.readouterr().err == (
+        'read as: a cat face, 3d style; taking "kittens" as a cat face, "3d render" as 3d style; '
+        "left out: 2, pls.\n"
+    )
+    with Image.open("read.png") as image:
+        assert image.text["typed"] == "2 kittens pls, 3d render"
+        assert image.text["prompt"] == "a cat face, 3d style"
+        first = np.asarray(image)
+
+    assert main(["draw", "--info", "read.png"]) == 0
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert "--literal" in command
+    assert main([*command[1:], "--out", "again.png"]) == 0
+    with Image.open("again.png") as image:
+        assert np.array_equal(np.asarray(image), first)
+        assert image.text["typed"] == image.text["prompt"] == "a cat face, 3d style"
+
+
+def test_literal_gives_the_model_the_words_as_they_stand(
+    model: list[str], tiny_folder: Path, capsys: Capture
+) -> None:
+    assert main(["draw", "2 kittens pls", *model, "--literal", "--out", "x.png"]) == 0
+    err = capsys.readouterr().err
+    assert "read as" not in err and '"kittens"' in err
+    with Image.open("x.png") as image:
+        assert image.text["prompt"] == image.text["typed"] == "2 kittens pls"
+
+
 def test_count_gives_a_sheet_and_its_seeds(model: list[str], capsys: Capture) -> None:
     assert main(["draw", "dog", *model, "--count", "3", "--size-scale", "1"]) == 0
     assert "3 of 64x64 pixels, row by row seeds 7 to 9" in capsys.readouterr().out
@@ -99,7 +129,7 @@ def test_strip_shows_the_way(model: list[str], capsys: Capture) -> None:
     assert "x-strip.png" in capsys.readouterr().out
     with Image.open("x-strip.png") as image:
         assert image.width > 3 * 192
-        assert image.text["prompt"] == "dog"
+        assert image.text["prompt"] == "a dog"
 
 
 def test_frames_of_a_strip() -> None:
@@ -120,11 +150,15 @@ def test_out_may_be_a_folder_or_replace_a_file(model: list[str], capsys: Capture
 @pytest.mark.parametrize(
     ("prompt", "words", "name"),
     [
-        ("", "the prompt is empty", "picture-seed7.png"),
-        ("a griffin", 'never met "griffin"', "a-griffin-seed7.png"),
-        ("猫", "knows no word", "猫-seed7.png"),
-        ("dog " * 3000, "does not see", f"{'-'.join(['dog'] * 12)}-seed7.png"),
-        ("../../etc/x", "knows no word", "etc-x-seed7.png"),
+        ("", "the text is empty", "picture-seed7.png"),
+        ("a griffin", "nothing that this model was taught", "a-griffin-seed7.png"),
+        ("猫", "only English is read", "猫-seed7.png"),
+        (
+            "dog " * 3000,
+            "only its first 1,000 signs are read",
+            f"{'-'.join(['dog'] * 12)}-seed7.png",
+        ),
+        ("../../etc/x", "left out: etc, x", "etc-x-seed7.png"),
     ],
 )
 def test_odd_prompts_are_drawn_with_a_note(

@@ -198,8 +198,8 @@ def test_the_page_finds_what_the_model_knows(cells, run_lesson, capsys) -> None:
         ("my_prompts = ['a dog', 'a cat']", "1 of 3 prompts is missing", 2),
         ("my_prompts = ('dog', 'cat', 'rocket')", "my_prompts: right", 3),
         ("my_prompts = ['dog', '', 'cat', 'rocket']", "my_prompts: right", 3),
-        ("my_prompts = ['a walrus', '猫', '$x$ <b>']", "has never met", 3),
-        ("my_prompts = ['dog ' * 200, 'cat', 'rocket']", "it does not see", 3),
+        ("my_prompts = ['a walrus', '猫', '$x$ <b>']", "猫: read as: no words", 3),
+        ("my_prompts = ['dog ' * 200, 'cat', 'rocket']", "read as: a dog", 3),
         ("my_prompts = [f'dog {i}' for i in range(40)]", "my_prompts: right", 8),
     ],
 )

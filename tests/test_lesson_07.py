@@ -101,7 +101,8 @@ def test_draw_is_the_course_s_pipeline(kind: str) -> None:
     pipeline = tiny_pipeline(1, kind, timestep_spacing="trailing")
     options: dict[str, Any] = {"num_steps": 5, "guidance_scale": 3.0}
     expected = pipeline.draw(PROMPTS[0], seed=7, sampler="ddim", **options).pixels
-    assert_close(draw(PROMPTS[:1], *parts(pipeline), seeded(), **options), expected)
+    drawn = draw(PROMPTS[:1], *parts(pipeline), seeded(), **options)
+    assert_close(drawn, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])

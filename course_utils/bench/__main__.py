@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_utils.bench import drawing, grading, training
+from course_utils.bench import drawing, grading, playground, training
 from course_utils.bench.subject import find_subject
 from course_utils.files import write_atomically
 from course_utils.runtime import Runtime, pick_device
@@ -29,6 +29,7 @@ GROUPS = {
     "draw": "whole pictures",
     "train": "training steps",
     "grade": "grading a class, beside nbgrader",
+    "playground": "the playground's engine in a browser, beside torch",
 }
 
 
@@ -93,9 +94,11 @@ def measure(groups: Sequence[str], quick: bool) -> dict[str, Any]:
             "draw": lambda: drawing.pictures_a_minute(subject, pipe, 3 if quick else 11),
             "train": lambda: training.training_steps(subject, 5 if quick else 21),
             "grade": lambda: grading.grading(scratch, 4 if quick else 16, 1 if quick else 3),
+            "playground": lambda: playground.beside_torch(3 if quick else 9),
         }
+        needs = {"grade": grading.why_not, "playground": playground.why_not}
         for group in GROUPS:
-            if group == "grade" and group in groups and (why := grading.why_not()):
+            if group in groups and group in needs and (why := needs[group]()):
                 print(f"left out: {GROUPS[group]}: {why}", file=sys.stderr)
             elif group in groups:
                 say(GROUPS[group])

@@ -15,6 +15,7 @@ from torch import Tensor
 from course_utils.bench.subject import GUIDANCE, PROMPT, SEED, STEPS, Subject
 from course_utils.bench.timing import Row, summarize, synchronizer, time_pairs
 from course_utils.hub import SCHEDULERS
+from course_utils.models.fast import prepare
 from course_utils.pipeline import DEFAULT_SAMPLER
 
 
@@ -74,15 +75,26 @@ def unet_call(subject: Subject, pipe: Any, pairs: int) -> list[Row]:
     t = torch.tensor([500, 500], device=subject.device)
     text_states = subject.ours.encode_prompt([PROMPT, ""])
 
+    prepared = prepare(ours)
+
     def call_ours() -> Tensor:
+        return prepared(x_t, t, text_states)
+
+    def call_plainly() -> Tensor:
         return ours(x_t, t, text_states)
 
     def call_theirs() -> Tensor:
         return theirs(x_t, t, encoder_hidden_states=text_states, return_dict=False)[0]
 
-    seconds = time_pairs(call_ours, call_theirs, pairs, 5, synchronizer(subject.device))
-    check = difference(call_ours(), call_theirs())
-    return [summarize("unet", "U-Net call, batch 2", "ms", seconds, lambda s: 1000 * s, check)]
+    rows = []
+    for what, call in (
+        ("U-Net call as drawing makes it, batch 2", call_ours),
+        ("U-Net call as it is to be read, batch 2", call_plainly),
+    ):
+        seconds = time_pairs(call, call_theirs, pairs, 5, synchronizer(subject.device))
+        check = difference(call(), call_theirs())
+        rows.append(summarize("unet", what, "ms", seconds, lambda s: 1000 * s, check))
+    return rows
 
 
 def pictures_a_minute(subject: Subject, pipe: Any, pairs: int) -> list[Row]:

@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 
 from course_utils.bench.timing import Row, summarize, time_pairs
-from course_utils.grading.attempts import Attempt
-from course_utils.grading.challenge import (
+from course_utils.challenges.declare import (
     Band,
     Challenge,
     Limits,
@@ -33,15 +32,16 @@ from course_utils.grading.challenge import (
     Part,
     find_challenge,
 )
-from course_utils.grading.cohort import Settings, faulty, grade_cohort
-from course_utils.grading.gradebook import Gradebook
-from course_utils.grading.grader import Order, grade, overall
-from course_utils.grading.notebooks import answers_of, parse_notebook
-from course_utils.grading.probe import require
-from course_utils.grading.process import OtherProcess
-from course_utils.grading.sandbox import Sandbox, SandboxError
-from course_utils.grading.submissions import Submission
-from course_utils.grading.verify import verify
+from course_utils.grading.answers.notebooks import answers_of, parse_notebook
+from course_utils.grading.answers.process import OtherProcess
+from course_utils.grading.answers.verify import verify
+from course_utils.grading.cohort.attempts import Attempt
+from course_utils.grading.cohort.gradebook import Gradebook
+from course_utils.grading.cohort.grader import Job, grade, overall
+from course_utils.grading.cohort.run import GradingSettings, faulty, grade_cohort
+from course_utils.grading.cohort.submissions import Submission
+from course_utils.grading.sandbox.bubblewrap import Sandbox, SandboxError
+from course_utils.grading.sandbox.probe import require
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLUTION = ROOT / "solutions" / "challenges" / "01_noise_to_order.ipynb"
@@ -78,7 +78,7 @@ TRIVIAL = Challenge(
 )
 
 
-def grade_trivial(order: Order) -> Attempt:
+def grade_trivial(order: Job) -> Attempt:
     """Grade the trivial exercise."""
     answers = answers_of(parse_notebook(order.data, "it"), TRIVIAL)
     with OtherProcess(TRIVIAL, answers, Sandbox.for_challenge(TRIVIAL).starter()) as caller:
@@ -90,7 +90,7 @@ def grade_trivial(order: Order) -> Attempt:
     )
 
 
-def grade_at_once(order: Order) -> Attempt:
+def grade_at_once(order: Job) -> Attempt:
     """No grading at all, but a result of the usual size: for the memory of the other side."""
     return replace(faulty(order, "x" * 5000), verdict="wrong", points=0.0, passed=False)
 
@@ -131,9 +131,9 @@ def challenge_notebook() -> bytes:
     challenge = find_challenge("01")
     answers = [cell(id, by_id[id], solution=True) for id in challenge.answers]
     test = (
-        "from course_utils.grading.callers import InKernel\n"
-        "from course_utils.grading.challenge import find_challenge\n"
-        "from course_utils.grading.verify import verify\n"
+        "from course_utils.grading.answers.callers import InKernel\n"
+        "from course_utils.challenges.declare import find_challenge\n"
+        "from course_utils.grading.answers.verify import verify\n"
         'result = verify(find_challenge("01"), InKernel(globals()))\n'
         "assert result.points == result.most"
     )
@@ -152,7 +152,7 @@ def grade_ours(
     data: bytes,
     count: int,
     jobs: int = 1,
-    grader: Callable[[Order], Attempt] = grade,
+    grader: Callable[[Job], Attempt] = grade,
     sandboxed: bool = True,
 ) -> None:
     """Grade a class into a new gradebook.
@@ -162,7 +162,7 @@ def grade_ours(
     """
     with tempfile.TemporaryDirectory(dir=folder) as name:
         book = Gradebook(Path(name, "gradebook.sqlite"))
-        settings = Settings(b"0" * 32, jobs, sandboxed=sandboxed)
+        settings = GradingSettings(b"0" * 32, jobs, sandboxed=sandboxed)
         tally = grade_cohort(submissions(data, count), book, settings, grader=grader)
         book.close()
     if tally.graded != {"pass": count}:
@@ -302,7 +302,7 @@ def parent_memory(scratch: Path, count: int = 1000) -> tuple[list[float], float]
         tempfile.TemporaryDirectory(dir=scratch) as name,
         Gradebook(Path(name, "g.sqlite")) as book,
     ):
-        settings = Settings(b"0" * 32, 2, sandboxed=False)
+        settings = GradingSettings(b"0" * 32, 2, sandboxed=False)
         large = challenge_notebook() + b" " * 100_000
         grade_cohort(submissions(large, count), book, settings, look, grader=grade_at_once)
     return found, time.monotonic() - started

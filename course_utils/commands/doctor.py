@@ -133,7 +133,7 @@ def what_is_used() -> dict[str, str]:
 
 def sandbox() -> str:
     """Whether a class could be graded here."""
-    from course_utils.grading.probe import state
+    from course_utils.grading.sandbox.probe import state
 
     return state()
 

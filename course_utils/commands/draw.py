@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,11 +44,17 @@ def register(subparsers: Any) -> None:
     """Add `draw` to the commands of `course`."""
     parser = subparsers.add_parser(
         "draw",
-        description="Draw a picture from a prompt.",
+        description="Draw a picture from a prompt. What you type is read first: it becomes a "
+        "caption that the model was taught, and the command says how it read you.",
         epilog='Example: course draw "a cat face, 3d style, on a blue background" --count 4',
     )
     parser.add_argument("prompt", nargs="?", help="what to draw")
-    parser.add_argument("--negative", default="", metavar="TEXT", help="what not to draw")
+    parser.add_argument(
+        "--literal", action="store_true", help="give the model the prompt as it stands"
+    )
+    parser.add_argument(
+        "--negative", default="", metavar="TEXT", help="what not to draw, never read"
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="predictions of the denoiser")
     parser.add_argument(
         "--guidance", type=float, metavar="W", help="how loudly the prompt speaks; 1 is off"
@@ -137,11 +143,12 @@ def make(args: argparse.Namespace) -> Drawing:
         p.check_settings(**settings)
         p.check_int("seed", seed, 0, p.MAX_SEED - MOST)
     pipe = p.Pipeline.load(args.model or p.DEFAULT_MODEL, revision=args.revision)
-    give_notes(pipe, args.prompt, args.negative, settings["guidance_scale"])
+    prompt = understand(pipe, args.prompt, args.literal)
+    give_notes(pipe, args.negative, settings["guidance_scale"])
 
     loaded = time.perf_counter()
     with named_options():
-        pictures, kept = draw(pipe, args, settings, seed)
+        pictures, kept = draw(pipe, prompt, args, settings, seed)
     drawn = time.perf_counter()
 
     height, width = pictures.pixels.shape[-2:]
@@ -161,14 +168,15 @@ def make(args: argparse.Namespace) -> Drawing:
     steps = f"{settings['num_steps']} step{'' if settings['num_steps'] == 1 else 's'}"
     return Drawing(
         files=files,
-        metadata=pictures.metadata() | {"software": "Sculpting Noise, course draw"},
+        metadata=pictures.metadata()
+        | {"typed": args.prompt, "software": "Sculpting Noise, course draw"},
         summary=f"{what}: {steps} in {drawn - loaded:.1f} s, after {loaded - began:.1f} s to load",
         replaces=replaces,
     )
 
 
 def draw(
-    pipe: Pipeline, args: argparse.Namespace, settings: dict[str, Any], seed: int
+    pipe: Pipeline, prompt: str, args: argparse.Namespace, settings: dict[str, Any], seed: int
 ) -> tuple[Pictures, list[Step]]:
     """Draw with a progress bar; returns the pictures and the steps that the strip shows."""
     from tqdm import tqdm
@@ -189,20 +197,35 @@ def draw(
                 shown.discard(step.step)
 
         pictures = pipe.draw(
-            args.prompt, args.negative, seed=seed, count=args.count, on_step=on_step, **settings
+            prompt, args.negative, seed=seed, count=args.count, on_step=on_step, **settings
         )
     return pictures, kept
 
 
-def give_notes(pipe: Pipeline, prompt: str, negative: str, guidance_scale: float) -> None:
-    """Say on stderr what the model will not understand."""
-    notes = pipe.notes(prompt)
+def understand(pipe: Pipeline, typed: str, literal: bool) -> str:
+    """The prompt that the model is given; says on stderr how the typed text was read."""
+    from course_utils.reader import read
+
+    if literal or pipe.vocabulary is None or not pipe.vocabulary.is_read:
+        say(f"note: {note}" for note in pipe.notes(typed))
+        return typed
+    reading = read(typed, pipe.vocabulary)
+    say([reading.describe()])
+    return reading.caption
+
+
+def give_notes(pipe: Pipeline, negative: str, guidance_scale: float) -> None:
+    """Say on stderr what of the negative prompt the model will not understand."""
     if negative.strip():
-        notes += [f"--negative: {note}" for note in pipe.notes(negative)]
+        say(f"note: --negative: {note}" for note in pipe.notes(negative))
         if guidance_scale == 1:
-            notes.append("--negative changes nothing at --guidance 1, which is off")
-    for note in notes:
-        print(f"note: {note}.", file=sys.stderr, flush=True)
+            say(["note: --negative changes nothing at --guidance 1, which is off"])
+
+
+def say(sentences: Iterable[str]) -> None:
+    """Print sentences on stderr, before the time that drawing takes."""
+    for sentence in sentences:
+        print(f"{sentence}.", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -316,9 +339,9 @@ def print_info(path: Path) -> int:
 
 
 def command(entries: Mapping[str, str]) -> Sequence[str]:
-    """The command line that draws a picture again."""
+    """The command line that draws a picture again: it gives the model the very same words."""
     seeds = entries["seed"].split()
-    words = ["course", "draw", entries["prompt"], "--seed", seeds[0]]
+    words = ["course", "draw", entries["prompt"], "--literal", "--seed", seeds[0]]
     if len(seeds) > 1:
         words += ["--count", str(len(seeds))]
     if entries.get("negative_prompt"):

@@ -8,6 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from course_utils.challenges.declare import find_challenge
+from course_utils.grading.answers.notebooks import answers_of, challenge_in, read_notebook
+from course_utils.grading.answers.process import OtherProcess
+from course_utils.grading.answers.verify import remember, verify
+from course_utils.grading.cohort.layouts import split_name
+from course_utils.grading.sandbox.bubblewrap import Sandbox
+from course_utils.grading.sandbox.probe import require
+
 
 def register(subparsers: Any) -> None:
     """Add the subcommand to the command line."""
@@ -33,16 +41,10 @@ def run(args: argparse.Namespace) -> int:
         ValueError: it is no notebook of a challenge, or an answer cell is missing.
         SandboxError: there is no sandbox here.
     """
-    from course_utils.grading.challenge import find_challenge
-    from course_utils.grading.notebooks import read_answers
-    from course_utils.grading.process import OtherProcess
-    from course_utils.grading.verify import remember, verify
-
-    try:
-        challenge = find_challenge(args.notebook.stem[:2])
-    except ValueError:
-        challenge = find_challenge(args.notebook.name)
-    answers = read_answers(args.notebook, challenge)
+    notebook = read_notebook(args.notebook)
+    number = challenge_in(notebook) or split_name(args.notebook.stem)[0]
+    challenge = find_challenge(number or args.notebook.name)
+    answers = answers_of(notebook, challenge)
 
     def tell(number: int, part: Any) -> None:
         if sys.stderr.isatty():
@@ -50,9 +52,6 @@ def run(args: argparse.Namespace) -> int:
 
     start = None
     if args.sandbox:
-        from course_utils.grading.probe import require
-        from course_utils.grading.sandbox import Sandbox
-
         require()
         start = Sandbox.for_challenge(challenge).starter()
     with OtherProcess(challenge, answers, start) as caller:
@@ -61,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(result.to_json(), indent=1))
     else:
         print(result.table())
+        for note in (*answers.notes, *caller.notes):
+            print(note)
         print(f"The same inputs again: --seed {result.seed}")
     remember(challenge, result)
     return 0 if result.passed else 1

@@ -205,20 +205,22 @@ def read_style(
     yield from zip(found, tiles, strict=True)
 
 
-def install_packages(folder: Path) -> None:
-    """Install the pinned packages into `folder` with npm."""
+def install_packages(folder: Path, packages: Mapping[str, str] = PACKAGES) -> None:
+    """Install packages, by default the artists' ones, at their versions into `folder` with npm."""
     npm = shutil.which("npm")
     if npm is None:
-        raise SystemExit("rebuild needs npm to fetch the art: install Node.js, or pass --npm-dir")
-    specs = [f"{name}@{version}" for name, version in PACKAGES.items()]
+        raise SystemExit(
+            "rebuild needs npm to fetch its packages: install Node.js, or pass --npm-dir"
+        )
+    specs = [f"{name}@{version}" for name, version in packages.items()]
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
     subprocess.run([npm, "install", *options, *specs], check=True)
 
 
-def check_packages(npm_dir: Path) -> dict[str, str]:
+def check_packages(npm_dir: Path, packages: Mapping[str, str] = PACKAGES) -> dict[str, str]:
     """Return the installed version of each package; stop with one sentence if one is missing."""
     versions = {}
-    for name, pinned in PACKAGES.items():
+    for name, pinned in packages.items():
         manifest = npm_dir / "node_modules" / name / "package.json"
         if not manifest.is_file():
             raise SystemExit(f"rebuild: no package {name} in {npm_dir / 'node_modules'}")

@@ -125,18 +125,27 @@ def jackknife_interval(
 
 
 def student_t(p: float, degrees: int) -> float:
-    """The p-quantile of Student's t, to 0.2 % from 10 degrees of freedom on.
+    """The p-quantile of Student's t.
 
-    Source: Abramowitz and Stegun 1964, 26.7.5.
+    Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4, solved for the angle by halving.
     """
-    z = NormalDist().inv_cdf(p)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return sum(term / degrees**i for i, term in enumerate(terms))
+
+    def within(angle: float) -> float:
+        """The probability of at most sqrt(degrees) tan(angle), in size."""
+        odd = degrees % 2
+        term = math.cos(angle) if odd else 1.0
+        terms = [term] if degrees > 1 else []
+        for k in range(2 + odd, degrees - 1, 2):
+            term *= math.cos(angle) ** 2 * (k - 1) / k
+            terms.append(term)
+        total = math.sin(angle) * math.fsum(terms)
+        return (angle + total) * 2 / math.pi if odd else total
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < abs(2 * p - 1) else (low, middle)
+    return math.copysign(math.sqrt(degrees) * math.tan(low), p - 0.5)
 
 
 def _by_group(values: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

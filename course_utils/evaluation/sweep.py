@@ -40,6 +40,7 @@ from course_utils.files import write_atomically
 from course_utils.guidance import Conditioning, guide
 from course_utils.hub import find_folder
 from course_utils.models.base import WeightsError
+from course_utils.models.fast import prepare
 from course_utils.pipeline import Pipeline
 from course_utils.samplers import sample
 
@@ -111,7 +112,7 @@ def pipeline_draw(pipeline: Pipeline, settings: SweepSettings) -> Draw:
         text_states = pipeline.encode_prompt(prompts)  # (N, L, D)
         cond = Conditioning(text_states, pipeline.encode_prompt([""]).expand_as(text_states))
         x_T = pipeline.noise([torch.Generator().manual_seed(seed) for seed in seeds])
-        denoiser = guide(pipeline.unet, scale, variant.rescale, variant.interval)
+        denoiser = guide(prepare(pipeline.unet), scale, variant.rescale, variant.interval)
         steps = settings.num_steps
         return pipeline.decode(
             sample(denoiser, x_T, pipeline.schedule, cond, settings.sampler, steps)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from course_utils.evaluation.judge import Judge
 from course_utils.files import write_atomically
 from course_utils.images import to_pil
-from course_utils.widgets._course_model import default_pipeline
+from course_utils.widgets._course_model import default_pipeline, read_prompt
 from course_utils.widgets._scores import Scores, score
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Recipe:
         seed: of the first picture; the others have the following ones.
         count: number of pictures.
         num_steps: of the sampler.
+        literal: whether the model is given the prompt as it stands; else it is read first.
     """
 
     prompt: str
@@ -71,6 +72,7 @@ class Recipe:
     seed: int = 7
     count: int = 4
     num_steps: int = 10
+    literal: bool = True
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -182,8 +184,9 @@ class Studio:
         start = time.perf_counter()
         say(0.0, f"{text}: reading the weights")
         pipeline = self.pipeline
+        prompt = read_prompt(pipeline, recipe.prompt, recipe.literal).caption
         drawn = pipeline.draw(
-            recipe.prompt,
+            prompt,
             recipe.negative,
             num_steps=recipe.num_steps,
             guidance_scale=float(recipe.scale),
@@ -194,7 +197,7 @@ class Studio:
             ),
         )
         say(recipe.num_steps / (recipe.num_steps + 1), f"{text}: the judge looks")
-        scores = score(drawn.pixels, recipe.prompt, self.judge, pipeline.vocabulary)
+        scores = score(drawn.pixels, prompt, self.judge, pipeline.vocabulary)
         pngs = tuple(_png(_to_image(pixels)) for pixels in drawn.pixels)
         drawing = Drawing(recipe, pngs, scores, time.perf_counter() - start)
         with self._lock:

@@ -17,12 +17,13 @@ from course_utils.pipeline import DEFAULT_SEED, DEFAULT_STEPS, check_prompt
 from course_utils.schedules import check_int
 from course_utils.widgets import _map_html
 from course_utils.widgets._base import View
-from course_utils.widgets._course_model import default_pipeline, prompt_notes
+from course_utils.widgets._course_model import Prompted, default_pipeline, read_prompt
 from course_utils.widgets._map_html import PLACES, SIZES
 from course_utils.widgets._part_runs import PARTS, Trace, shapes
 from course_utils.widgets._parts import (
     bar,
     button,
+    check,
     custom,
     html,
     note,
@@ -72,6 +73,7 @@ class ArchitectureMap(View):
         check_int("num_steps", num_steps, 1, MOST_STEPS)
         self._pipeline, self._lessons = pipeline, lessons
         self._trace: Trace | None = None
+        self._traced: tuple[str, int, int, bool] | None = None  # what was asked for the trace
         self._runs = 0  # how often something was asked to run
         self._part = "text"  # the one whose output is shown
         self._sizes: dict[str, tuple[int, ...]] = dict(SIZES)
@@ -80,6 +82,7 @@ class ArchitectureMap(View):
                 text("prompt", "prompt", prompt),
                 number("seed", "seed", 0, MOST_SEED, seed),
                 slider("steps", "steps of the U-Net", 1, MOST_STEPS, num_steps),
+                check("literal", "take my words literally"),
                 button("all", "Run all parts", primary=True),
             ),
             html("map", "the map: click a part to run it"),
@@ -91,7 +94,7 @@ class ArchitectureMap(View):
         )
         self.on("map", self._click)
         self.on("all", lambda _: self.run())
-        for name in ("prompt", "seed", "steps"):
+        for name in ("prompt", "seed", "steps", "literal"):
             self.on(name, lambda _: self._changed(), final=True)
         self._show()
         self.run()
@@ -106,24 +109,26 @@ class ArchitectureMap(View):
         """
         if part is not None and part not in PARTS:
             raise ValueError(f"part is {part!r}; expected one of {', '.join(PARTS)}, or None")
-        prompt, seed, steps = self._asked()
-        old = self._trace if self._trace is not None and self._fits(self._trace) else None
+        typed, seed, steps, literal = asked = self._asked()
+        old = self._trace if self._traced == asked else None
 
-        def work(report: Any, cancelled: Any) -> tuple[Trace, str]:
+        def work(report: Any, cancelled: Any) -> tuple[Trace, Prompted]:
             report(None, "reading the model")
             pipeline = self._pipeline or default_pipeline()
-            trace = Trace(pipeline, prompt, seed, steps)
+            prompt = read_prompt(pipeline, typed, literal)
+            trace = Trace(pipeline, prompt.caption, seed, steps)
             if old is not None and part is not None:
                 trace.outputs = dict(old.outputs)
             for name in PARTS if part is None else (part,):
                 trace.run(name, report)
-            return trace, prompt_notes(pipeline, prompt)
+            return trace, prompt
 
-        def done(found: tuple[Trace, str]) -> None:
-            self._trace, notes = found
+        def done(found: tuple[Trace, Prompted]) -> None:
+            self._trace, prompt = found
+            self._traced = asked
             self._pipeline = self._trace.pipeline
             self._sizes = shapes(self._pipeline)
-            self.say(notes, "warning" if notes else "note")
+            self.say(prompt.said, "warning" if prompt.odd else "note")
             self._show()
 
         def stopped() -> None:
@@ -133,15 +138,11 @@ class ArchitectureMap(View):
         self._runs = number = self._runs + 1
         self.busy(work, done=done, stopped=stopped, text="reading the model")
 
-    def _asked(self) -> tuple[str, int, int]:
-        return self["prompt"], int(self["seed"]), int(self["steps"])
-
-    def _fits(self, trace: Trace) -> bool:
-        """Whether a trace is that of the prompt, seed and steps that are asked for."""
-        return (trace.prompt, trace.seed, trace.num_steps) == self._asked()
+    def _asked(self) -> tuple[str, int, int, bool]:
+        return self["prompt"], int(self["seed"]), int(self["steps"]), bool(self["literal"])
 
     def _changed(self) -> None:
-        if self._trace is None or not self._fits(self._trace):
+        if self._traced != self._asked():
             self.run()
 
     def _click(self, value: Any) -> None:

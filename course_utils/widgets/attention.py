@@ -17,7 +17,7 @@ from course_utils.pipeline import DEFAULT_SEED, DEFAULT_STEPS, check_prompt
 from course_utils.schedules import check_int
 from course_utils.strip import frame_numbers
 from course_utils.widgets._base import View, as_png
-from course_utils.widgets._course_model import default_pipeline, prompt_notes
+from course_utils.widgets._course_model import Prompted, default_pipeline, read_prompt
 from course_utils.widgets._parts import (
     bar,
     button,
@@ -80,12 +80,14 @@ class CrossAttention(View):
         check_int("num_steps", num_steps, 1, 50)
         self._pipeline, self._num_steps = pipeline, num_steps
         self._drawn: Drawn | None = None
-        self._asked: tuple[str, int] | None = None  # prompt and seed, drawn or being drawn
+        self._asked: tuple[str, int, bool] | None = None  # what is drawn, or being drawn
+        self._shown: tuple[str, int, bool] | None = None  # what is drawn
         self._word = 0  # the chosen one, an index into the words of `_drawn`
         super().__init__(
             bar(
                 text("prompt", "prompt", prompt),
                 number("seed", "seed", 0, MOST_SEED, seed),
+                check("literal", "take my words literally"),
                 button("draw", "Draw", primary=True),
             ),
             html("words", "the words of the prompt", ""),
@@ -114,7 +116,8 @@ class CrossAttention(View):
         )
         self.on("draw", lambda _: self.draw())
         self.on("prompt", lambda _: self.draw(), final=True)
-        self.on("seed", lambda _: self.draw(), final=True)
+        for name in ("seed", "literal"):
+            self.on(name, lambda _: self.draw(), final=True)
         self.on("words", self._choose)
         for name in ("step", "below", "smooth", "side"):
             self.on(name, lambda _: self._update())
@@ -127,20 +130,22 @@ class CrossAttention(View):
 
     def draw(self) -> None:
         """Draw the prompt that stands in the field, in the background."""
-        prompt, seed = asked = self["prompt"], int(self["seed"])
+        typed, seed, literal = asked = self["prompt"], int(self["seed"]), bool(self["literal"])
         if asked == self._asked:
             return  # it is being drawn, or it is there
         self._asked = asked
 
-        def work(report: Any, cancelled: Any) -> tuple[Drawn, str]:
+        def work(report: Any, cancelled: Any) -> tuple[Drawn, Prompted]:
             pipeline = self._find_pipeline(report)
-            drawn = draw(pipeline, prompt, seed, self._num_steps, report=report)
-            return drawn, prompt_notes(pipeline, prompt)
+            prompt = read_prompt(pipeline, typed, literal)
+            drawn = draw(pipeline, prompt.caption, seed, self._num_steps, report=report)
+            return drawn, prompt
 
-        def done(found: tuple[Drawn, str]) -> None:
-            self._drawn, notes = found
+        def done(found: tuple[Drawn, Prompted]) -> None:
+            self._drawn, prompt = found
+            self._shown = asked
             seconds = f"Computed live: {self._num_steps} steps in {self._drawn.seconds:.1f} s."
-            self.say(notes or seconds, "warning" if notes else "note")
+            self.say(f"{prompt.said} {seconds}".lstrip(), "warning" if prompt.odd else "note")
             self._word = self._first_word()
             sides = {str(side): f"{side} × {side}" for side in self._drawn.maps.sides}
             chosen = self["side"] if self["side"] in sides else next(iter(sides))
@@ -153,8 +158,7 @@ class CrossAttention(View):
         def stopped() -> None:
             if self._asked != asked:
                 return  # something else is asked for
-            drawn = self._drawn
-            self._asked = None if drawn is None else (drawn.prompt, drawn.seed)
+            self._asked = self._shown
             self.say("Stopped. Press Draw to draw it after all.")
 
         self.busy(work, done=done, stopped=stopped, text="reading the model")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from course_utils.evaluation.sweep_results import Sweep
 from course_utils.guidance import check_guidance_scale
 from course_utils.widgets._base import View
-from course_utils.widgets._course_model import prompt_notes
+from course_utils.widgets._course_model import prompt_notes, read_prompt
 from course_utils.widgets._drawings import (
     GRID_CSS,
     MAX_COUNT,
@@ -30,6 +30,7 @@ from course_utils.widgets._parts import (
     bar,
     button,
     chart,
+    check,
     column,
     fold,
     note,
@@ -193,11 +194,12 @@ class GuidanceExplorer(View):
             seed=int(self["seed"]),
             count=int(self["count"]),
             num_steps=int(self["steps"]),
+            literal=bool(self["literal"]),
         )
 
         def work(report: Callable[..., None], cancelled: Callable[[], bool]) -> None:
-            notes = _notes(self._studio, subject, scales)
-            self.say(notes, "warning" if notes else "note")
+            said, odd = _notes(self._studio, subject, scales)
+            self.say(said, "warning" if odd else "note")
             for i, scale in enumerate(scales):
                 try:
                     self._studio.draw(
@@ -346,14 +348,16 @@ def _where(drawing: Drawing, scale: float) -> str:
     return f"{here}; {made}, {recipe.num_steps} steps"
 
 
-def _notes(studio: Studio, subject: Recipe, scales: Sequence[float]) -> str:
-    """What a person should know before this is drawn; often nothing."""
-    notes = [prompt_notes(studio.pipeline, subject.prompt)]
+def _notes(studio: Studio, subject: Recipe, scales: Sequence[float]) -> tuple[str, bool]:
+    """What a person should know before this is drawn, and whether to look at it."""
+    prompt = read_prompt(studio.pipeline, subject.prompt, subject.literal)
+    notes = []
     if subject.negative:
         notes.append(prompt_notes(studio.pipeline, subject.negative))
         if scales == [1.0]:
             notes.append("At w = 1 guidance is off, and the negative prompt has no effect.")
-    return " ".join(note for note in notes if note)
+    odd = prompt.odd or any(notes)
+    return " ".join(note for note in (prompt.said, *notes) if note), odd
 
 
 def _nodes(scale: float, prompts: int) -> tuple[Any, ...]:
@@ -397,6 +401,7 @@ def _nodes(scale: float, prompts: int) -> tuple[Any, ...]:
                 number("seed", "first seed", **seeds),
                 number("count", "pictures", 1, MAX_COUNT, GRID.count),
                 number("steps", "steps", 1, MAX_STEPS, GRID.num_steps),
+                check("literal", "take my words literally"),
                 button("draw", "Draw", primary=True),
                 button("draw_all", f"Draw at {len(GRID_SCALES)} scales"),
             ),

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from course_utils.pipeline import check_prompt, check_settings
 from course_utils.schedules import check_int
 from course_utils.widgets._base import View, as_png
-from course_utils.widgets._course_model import default_pipeline, prompt_notes
+from course_utils.widgets._course_model import default_pipeline, read_prompt
 from course_utils.widgets._parts import (
     bar,
     button,
+    check,
     custom,
     download,
     note,
@@ -72,6 +73,7 @@ class DenoisingPlayer(View):
     Args:
         prompt, seed, num_steps, sampler, guidance_scale: to begin with, as in `Pipeline.steps`.
         pipeline: which model draws; by default the course's own.
+        literal: whether the model is given the prompt as it stands, without reading it first.
         draw: whether to draw at once, or only when the learner asks.
 
     Raises:
@@ -91,6 +93,7 @@ class DenoisingPlayer(View):
         guidance_scale: float = 2.5,
         pipeline: Pipeline | None = None,
         draw: bool = True,
+        literal: bool = False,
     ) -> None:
         check_prompt(prompt)
         check_settings(num_steps, guidance_scale, 0.0, sampler)
@@ -115,6 +118,7 @@ class DenoisingPlayer(View):
                     step=0.5,
                 ),
                 select("sampler", "sampler", NAMES, sampler),
+                check("literal", "take my words literally", literal),
                 button("draw", "Draw", primary=True),
             ),
             custom(
@@ -128,7 +132,8 @@ class DenoisingPlayer(View):
             ),
         )
         self.on("draw", self._pressed)
-        self.on("prompt", self._typed, final=True)
+        for name in ("prompt", "literal"):
+            self.on(name, lambda _: self._typed(), final=True)
         self.on("gif", lambda _: self._export(".gif"))
         self.on("html", lambda _: self._export(".html"))
         if draw:
@@ -164,10 +169,10 @@ class DenoisingPlayer(View):
         if not self._drawing:
             self._draw()
 
-    def _typed(self, prompt: str) -> None:
-        """Say what there is to say on the prompt before anything is drawn."""
+    def _typed(self) -> None:
+        """Say how the prompt is read before anything is drawn."""
         if self._pipeline is not None:
-            self.say(prompt_notes(self._pipeline, prompt))
+            self.say(read_prompt(self._pipeline, self["prompt"], self["literal"]).said)
 
     def _draw(self) -> None:
         settings: dict[str, Any] = {
@@ -176,12 +181,13 @@ class DenoisingPlayer(View):
             "sampler": self["sampler"],
             "guidance_scale": float(self["guidance"]),
         }
-        prompt = self["prompt"]
+        typed, literal = self["prompt"], self["literal"]
         self._ready(False)
 
         def work(report: Any, cancelled: Any) -> Recording | ValueError:
             pipeline = self._pipeline = self._pipeline or default_pipeline()
-            self.say(prompt_notes(pipeline, prompt))
+            prompt = read_prompt(pipeline, typed, literal)
+            self.say(prompt.said)
             number_of_steps = settings["num_steps"]
             shown = -1.0
 
@@ -198,7 +204,7 @@ class DenoisingPlayer(View):
                             self.put("player", preview=preview, words=words)
 
             try:
-                return record(pipeline, prompt, on_step=on_step, **settings)
+                return record(pipeline, prompt.caption, on_step=on_step, **settings)
             except ValueError as error:  # settings that do not go together
                 return error
 

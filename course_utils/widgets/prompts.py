@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from course_utils.pipeline import check_prompt
 from course_utils.schedules import check_int
 from course_utils.widgets._base import View
-from course_utils.widgets._course_model import prompt_notes
+from course_utils.widgets._course_model import prompt_notes, read_prompt
 from course_utils.widgets._drawings import (
     GRID_CSS,
     MAX_COUNT,
@@ -29,6 +29,7 @@ from course_utils.widgets._parts import (
     Box,
     bar,
     button,
+    check,
     column,
     html,
     note,
@@ -160,6 +161,8 @@ class PromptLab(View):
         a, b: the two prompts; by default "draw a cat" against a detailed one, drawn already.
         negative_a, negative_b: what each should not show.
         seed, count, num_steps: first seed, pictures each, steps of the sampler.
+        literal: whether the model is given the prompts as they stand, without reading them first;
+            by default only where the view opens with its own example, which shows what that does.
         pipeline, judge: who draws and who looks; by default the course's own.
 
     Raises:
@@ -193,6 +196,7 @@ class PromptLab(View):
         count: int = 4,
         num_steps: int = STEPS,
         pipeline: Pipeline | None = None,
+        literal: bool | None = None,
         judge: Judge | None = None,
     ) -> None:
         check_int("seed", seed, 0, MAX_SEED)
@@ -200,9 +204,13 @@ class PromptLab(View):
         check_int("num_steps", num_steps, 1, MAX_STEPS)
         name, first = next(iter(EXAMPLES.items()))
         texts = (first[0].prompt if a is None else a, first[1].prompt if b is None else b)
-        left = Recipe(check_prompt(texts[0]), check_prompt(negative_a), 2.5, seed, count, num_steps)
+        if literal is None:
+            literal = texts == (first[0].prompt, first[1].prompt)
+        left = Recipe(
+            check_prompt(texts[0]), check_prompt(negative_a), 2.5, seed, count, num_steps, literal
+        )
         right = Recipe(
-            check_prompt(texts[1]), check_prompt(negative_b), 2.5, seed, count, num_steps
+            check_prompt(texts[1]), check_prompt(negative_b), 2.5, seed, count, num_steps, literal
         )
         pair = (left, right)
         own = pipeline is not None or judge is not None
@@ -213,6 +221,7 @@ class PromptLab(View):
         for side in SIDES:
             for name in ("prompt", "negative", "scale"):
                 self.on(f"{name}_{side}", self._edited)
+        self.on("literal", self._edited)
         self.on("draw", self._draw)
         if not self._find():
             self._draw()
@@ -230,12 +239,16 @@ class PromptLab(View):
             int(self["seed"]),
             int(self["count"]),
             int(self["steps"]),
+            bool(self["literal"]),
         )
 
     def _choose(self, example: str) -> None:
         """Fill the fields with an example and show it."""
         if example == OWN:
+            self["literal"] = False
+            self._edited(example)
             return
+        self["literal"] = True
         for side, recipe in zip(SIDES, EXAMPLES[example], strict=True):
             self[f"prompt_{side}"], self[f"negative_{side}"] = recipe.prompt, recipe.negative
             self[f"scale_{side}"] = recipe.scale
@@ -320,7 +333,11 @@ class PromptLab(View):
             return
         for side in SIDES:
             recipe = self._recipe(side)
-            notes = [prompt_notes(self._studio.pipeline, recipe.prompt)]
+            pipeline = self._studio.pipeline
+            notes = [read_prompt(pipeline, recipe.prompt, recipe.literal).said]
+            if notes[0] and recipe.literal and pipeline.vocabulary is not None:
+                other = read_prompt(pipeline, recipe.prompt).caption
+                notes.append(f"Read first, it would be: {other or 'no words'}.")
             if recipe.negative:
                 notes.append(prompt_notes(self._studio.pipeline, recipe.negative))
                 if recipe.scale == 1:
@@ -345,6 +362,7 @@ def _nodes(a: Recipe, b: Recipe, example: str) -> tuple[Any, ...]:
             number("seed", "first seed, for both", 0, MAX_SEED, a.seed),
             number("count", "pictures each", 1, MAX_COUNT, a.count),
             number("steps", "steps", 1, MAX_STEPS, a.num_steps),
+            check("literal", "take the words literally", a.literal),
             button("draw", "Draw both", primary=True),
         ),
         row(_side("a", a), _side("b", b)),

@@ -199,12 +199,12 @@ def test_a_new_prompt_and_a_new_seed(notebook: Notebook, shown: View) -> None:
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
-        ("", "The prompt is empty"),
-        ("a zebrra", "zebrra"),
-        ("rocket " * 1428 + "on a", "letters, and the model reads its first 30 tokens"),
-        ("🚀 صاروخ", "never met|no word"),
+        ("", "text is empty"),
+        ("a walrus", "walrus"),
+        ("rocket " * 1428, "only its first 1,000 signs are read"),
+        ("صاروخ", "only English is read"),
     ],
-    ids=["empty", "unknown", "long", "emoji and right to left"],
+    ids=["empty", "near", "long", "right to left"],
 )
 def test_odd_prompts(notebook: Notebook, shown: View, prompt: str, words: str) -> None:
     ask(shown, prompt)

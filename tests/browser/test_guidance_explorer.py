@@ -169,10 +169,10 @@ def test_a_dial_that_moves_while_it_computes_and_stop(notebook: Notebook, shown:
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
-        ("", "The prompt is empty"),
-        ("a fox" * 2_000, "10,000 letters"),
-        ("🦊", "knows no word"),
-        ("שועל כתום", "knows no word"),
+        ("", "text is empty"),
+        ("a fox" * 2_000, "only its first 1,000 signs are read"),
+        ("a snorf", "nothing that this model was taught"),
+        ("שועל כתום", "only English is read"),
     ],
 )
 def test_strange_prompts(notebook: Notebook, shown: View, prompt: str, words: str) -> None:

@@ -198,13 +198,13 @@ def test_the_page_stays_alive_and_a_drawing_can_be_stopped(
 @pytest.mark.parametrize(
     ("prompt", "note"),
     [
-        ("", "The prompt is empty"),
+        ("", "text is empty"),
         ("a yak, 3d style", '"yak"'),
         ("a rockett on blue", "rocket"),
-        ("🐱🚀", "knows no word"),
-        ("قطة على خلفية زرقاء", "knows no word"),
-        ("word " * 2000, "10,000 letters"),
-        ("<b>cat</b> & </script>", '"script"'),
+        ("🐱🚀", "a picture shows one thing"),
+        ("قطة على خلفية زرقاء", "only English is read"),
+        ("word " * 2000, "only its first 1,000 signs are read"),
+        ("<b>cat</b> & </script>", "left out: b, script"),
     ],
     ids=["empty", "unknown", "near", "emoji", "right-to-left", "long", "markup"],
 )

@@ -87,13 +87,13 @@ def test_jackknife_of_a_mean_is_students_interval() -> None:
     ours = jackknife_interval(lambda keep: float(values[keep].mean()), 16, blocks=16)
     error = float(values.std()) / math.sqrt(16)
     theirs = stats.t.interval(0.95, 15, loc=float(values.mean()), scale=error)
-    assert (ours.low, ours.high) == pytest.approx(theirs, rel=2e-3)
+    assert (ours.low, ours.high) == pytest.approx(theirs, rel=1e-9)
 
 
 @pytest.mark.parametrize("degrees", [10, 19, 60])
 @pytest.mark.parametrize("p", [0.9, 0.975, 0.995])
 def test_student_t_is_that_of_scipy(p: float, degrees: int) -> None:
-    assert student_t(p, degrees) == pytest.approx(stats.t.ppf(p, degrees), rel=2e-3)
+    assert student_t(p, degrees) == pytest.approx(stats.t.ppf(p, degrees), rel=1e-9)
 
 
 def test_bad_arguments_are_named() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from course_utils.grading.gradebook import FAULT, Attempt, Gradebook, PartRecord
+from course_utils.grading.cohort.gradebook import FAULT, Attempt, Gradebook, PartRecord
 
 DUE = datetime(2026, 3, 2, 23, 59, tzinfo=UTC)
 FIRST = """Ada, Bela, Chen, Dilnoza, Emeka, Farah, Goran, Hana, Ines, Jiro, Kofi, Lena, Mateo, Noor,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import psutil
 
-from course_utils.grading.memory import descendants
+from course_utils.grading.answers.memory import descendants
 
 
 def family(pid: int) -> set[psutil.Process]:

@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.grading.attempts import Attempt
-from course_utils.grading.challenge import (
+from course_utils.challenges.declare import (
     Band,
     Challenge,
+    FollowUp,
     Limits,
     Measurement,
     Part,
     Refused,
-    Step,
     find_challenge,
 )
-from course_utils.grading.grader import Order, grade
-from course_utils.grading.names import NAMES
+from course_utils.challenges.names import NAMES
+from course_utils.grading.cohort.attempts import Attempt
+from course_utils.grading.cohort.grader import Job, grade
 
 Inputs = Sequence[Mapping[str, Any]]
 SECONDS, MEGABYTES = 4.0, 300
@@ -104,7 +104,7 @@ NUMBERS = Challenge(
         Part("b", "total", "total", secret_sum, measure_sum, (Band(0, 3),), "error", "less",
              oracles=oracles, limits=LIMITS),
         Part("c", "keep", "keep", digits, measure_kept, (Band(0, 3),), "error", "less",
-             limits=LIMITS, then=(Step("recall", kept, forget=True),)),
+             limits=LIMITS, then=(FollowUp("recall", kept, forget=True),)),
     ),
     pass_points=7,
     setup="import math",
@@ -180,7 +180,7 @@ def declare() -> None:
     """Make them known in this process."""
     for number, (name, challenge, _) in CHALLENGES.items():
         NAMES[number] = name
-        module = ModuleType(f"course_utils.grading.challenge_{number}")
+        module = ModuleType(f"course_utils.challenges.{name}.ask")
         module.CHALLENGE = challenge  # type: ignore[attr-defined]
         module.__file__ = __file__
         sys.modules[module.__name__] = module
@@ -194,13 +194,13 @@ def declared() -> Iterator[None]:
     try:
         yield
     finally:
-        for number in CHALLENGES:
+        for number, (name, *_) in CHALLENGES.items():
             NAMES.pop(number, None)
-            sys.modules.pop(f"course_utils.grading.challenge_{number}", None)
+            sys.modules.pop(f"course_utils.challenges.{name}.ask", None)
         find_challenge.cache_clear()
 
 
-def grade_tiny(order: Order) -> Attempt:
+def grade_tiny(order: Job) -> Attempt:
     """Grade, in a process that does not know them yet."""
     if "90" not in NAMES:
         declare()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from PIL import Image
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -189,6 +190,19 @@ def test_the_folder_says_what_it_knows(smoke: Path) -> None:
     words = set(known["words"])
     for scene in world.draw(50, Random(0)):
         assert set(describe(scene, world.concepts).replace(",", "").split()) <= words | {"3d"}
+
+
+def test_captions_of_scenes_are_taken_as_typed(
+    smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = "2 tiny kitties at night"
+    out = tmp_path / "scene.png"
+    folder = smoke / "weights" / "scenes-64"
+    command = ["draw", typed, "--model", str(folder), "--steps", "1", "--out", str(out)]
+    assert main(command) == 0
+    assert "read as" not in capsys.readouterr().err
+    with Image.open(out) as picture:
+        assert picture.info["prompt"] == typed
 
 
 def test_training_goes_on_from_finished_weights(smoke: Path, tmp_path: Path) -> None:

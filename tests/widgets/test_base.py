@@ -19,7 +19,7 @@ from tiny_pipeline import tiny_pipeline
 
 from course_utils.widgets import _base
 from course_utils.widgets._base import View, as_png
-from course_utils.widgets._course_model import prompt_notes
+from course_utils.widgets._course_model import prompt_notes, read_prompt
 from course_utils.widgets._parts import (
     chart,
     check,
@@ -361,6 +361,20 @@ def test_prompt_notes() -> None:
     assert "10,000 letters" in long and len(long) < 600 and time.process_time() - started < 2
     with pytest.raises(TypeError):
         prompt_notes(pipeline, 3)  # type: ignore[arg-type]
+
+
+def test_read_prompt() -> None:
+    pipeline = tiny_pipeline()
+    read = read_prompt(pipeline, "please draw a cat")
+    assert read.caption == "a cat face" and read.said.startswith("Read as: a cat face; left out: ")
+    assert not read.odd and read_prompt(pipeline, "a snorf").odd
+    literal = read_prompt(pipeline, "please draw a cat", literal=True)
+    assert literal.caption == "please draw a cat"
+    assert literal.said == prompt_notes(pipeline, "please draw a cat")
+    pipeline.vocabulary = None
+    assert read_prompt(pipeline, "please draw a cat") == ("please draw a cat", "", False)
+    with pytest.raises(TypeError):
+        read_prompt(pipeline, 3)  # type: ignore[arg-type]
 
 
 def file_of(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -165,16 +165,31 @@ def test_a_second_click_changes_nothing_and_stop_cancels(
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
-        ("", "is empty"),
-        ("word " * 2000, "10,000 letters"),
-        ("a blorp", '"blorp"'),
-        ("🐱 قطة", "knows no word"),
+        ("", "text is empty"),
+        ("word " * 2000, "only its first 1,000 signs are read"),
+        ("a blorp", "left out: blorp"),
+        ("🐱 قطة", "left out: قطة"),
     ],
 )
 def test_odd_prompts_are_drawn_with_a_note(pipeline: Pipeline, prompt: str, words: str) -> None:
     view = DenoisingPlayer(prompt, num_steps=1, pipeline=pipeline)
     view.wait(60)
     assert words in view.status["text"] and view.error is None and len(view.recording) == 2
+    view.close()
+
+
+def test_a_prompt_is_read_first_unless_it_is_taken_literally(pipeline: Pipeline) -> None:
+    typed = "2 kittens pls, 3d render"
+    view = DenoisingPlayer(typed, num_steps=1, pipeline=pipeline)
+    view.wait(60)
+    assert view.recording.prompt == "a cat face, 3d style"
+    assert view.status["text"].startswith("Read as: a cat face, 3d style; ")
+    assert view["prompt"] == typed and view.status["kind"] == "note"
+    view._moved("literal", True)
+    assert '"kittens"' in view.status["text"] and "Read as" not in view.status["text"]
+    view._moved("draw", 1)
+    view.wait(60)
+    assert view.recording.prompt == typed
     view.close()
 
 

@@ -94,6 +94,19 @@ def test_it_draws_what_is_asked_for(view: PromptLab) -> None:
     assert "nothing the judge knows" in view.part("table")["html"]
 
 
+def test_own_prompts_are_read_first_and_the_examples_are_not(view: PromptLab) -> None:
+    assert view["literal"] is True
+    assert "Read first, it would be: a cat face." in view.part("words_a")["text"]
+    ask(view, example=OWN)
+    assert view["literal"] is False
+    assert view.part("words_a")["text"] == "Read as: a cat face; left out: draw."
+    ask(view, prompt_a="2 doggos pls", prompt_b="kartoon elefant", count=1, steps=1, draw=1)
+    view.wait()
+    assert "dog face" in view.part("table")["html"] and "elephant" in view.part("table")["html"]
+    ask(view, example="vague against detailed")
+    assert view["literal"] is True and len(view.part("grid_a")["items"]) == 4
+
+
 def test_an_example_that_is_typed_is_recognised(view: PromptLab) -> None:
     ask(view, prompt_a="a dog")
     assert view["example"] == OWN

@@ -1,4 +1,4 @@
-"""`course new lesson 10 editing`: skeletons for those who write the course."""
+"""`course new lesson 10 editing`, `course new challenge "Mix colours"`: skeletons for authors."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from course_utils.commands.new import lesson
+from course_utils.commands.new import challenge, lesson
 from course_utils.files import write_atomically
 from course_utils.lessons import ROOT
 
-KINDS = (lesson,)
+KINDS = (lesson, challenge)
 
 
 def register(subparsers: Any) -> None:

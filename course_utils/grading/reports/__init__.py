@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from course_utils.files import write_atomically
-from course_utils.grading.attempts import Attempt
-from course_utils.grading.gradebook import Gradebook
-from course_utils.grading.people import safe_name
-from course_utils.grading.policy import Grade, Policy
+from course_utils.grading.cohort.attempts import Attempt
+from course_utils.grading.cohort.gradebook import Gradebook
+from course_utils.grading.cohort.policy import Grade, Policy
 from course_utils.grading.reports.cohort import cohort_page
 from course_utils.grading.reports.learner import learner_page
-from course_utils.grading.reports.likeness import SOLUTION, similar_page
 from course_utils.grading.reports.mistakes import Mistakes
-from course_utils.grading.similar import Alike, compare
+from course_utils.grading.reports.people import safe_name
+from course_utils.grading.reports.similar import Alike, compare
+from course_utils.grading.reports.similar_page import SOLUTION, similar_page
 from course_utils.lessons import LESSONS, ROOT
 
 
@@ -44,7 +44,11 @@ class Reports:
 
 
 def write(
-    gradebook: Gradebook, folder: str | Path, policy: Policy, now: datetime | None = None
+    gradebook: Gradebook,
+    folder: str | Path,
+    policy: Policy,
+    now: datetime | None = None,
+    left: Sequence[tuple[str, str]] = (),
 ) -> Reports:
     """Write all pages; each is whole or as it was.
 
@@ -53,6 +57,7 @@ def write(
         folder: for the pages; made if it is missing.
         policy: how attempts become grades.
         now: shown as the time of writing; the present if None.
+        left: (what, why) of files and people that a person should look at.
 
     Raises:
         OSError: a page can't be written, or the gradebook can't be read.
@@ -84,7 +89,7 @@ def write(
     write_atomically(similar, similar_page(alike, answers, now))
     index = folder / "index.html"
     links = {student: f"students/{path.name}" for student, path in pages.items()}
-    write_atomically(index, cohort_page(grades, mistakes, links, alike, policy, now))
+    write_atomically(index, cohort_page(grades, mistakes, links, alike, policy, now, left))
     return Reports(index, similar, pages, alike)
 
 

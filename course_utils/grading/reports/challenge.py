@@ -7,8 +7,8 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from course_utils.grading.attempts import PartRecord
-from course_utils.grading.policy import Grade
+from course_utils.grading.cohort.attempts import PartRecord
+from course_utils.grading.cohort.policy import Grade
 from course_utils.grading.reports.learner import challenge_title
 from course_utils.grading.reports.markup import Content, Markup, counted, number, table, tag
 from course_utils.grading.reports.mistakes import heat_map

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from course_utils.grading.policy import Grade, Policy
+from course_utils.grading.cohort.policy import Grade, Policy
 from course_utils.grading.reports.challenge import challenge_section
 from course_utils.grading.reports.learner import COURSE, challenge_title, short
 from course_utils.grading.reports.markup import (
@@ -21,7 +21,7 @@ from course_utils.grading.reports.markup import (
     tag,
 )
 from course_utils.grading.reports.mistakes import Mistakes
-from course_utils.grading.similar import Alike, groups
+from course_utils.grading.reports.similar import Alike, groups
 
 
 def cohort_page(
@@ -31,6 +31,7 @@ def cohort_page(
     alike: Mapping[str, Sequence[Alike]],
     policy: Policy,
     now: datetime,
+    left: Sequence[tuple[str, str]] = (),
 ) -> bytes:
     """The instructor's page.
 
@@ -41,6 +42,7 @@ def cohort_page(
         alike: answers that are alike, by challenge.
         policy: how attempts became grades.
         now: when the page is written.
+        left: (what, why) of files and people that a person should look at.
     """
     challenges = sorted({grade.challenge for grade in grades})
     submissions = sum(grade.submissions for grade in grades)
@@ -57,6 +59,7 @@ def cohort_page(
         ),
         tag("p", _policy_words(policy, challenges), class_="small"),
         _faults(grades, links),
+        _left(left),
         _unsandboxed(grades),
         _alike(alike),
     ]
@@ -73,6 +76,8 @@ def cohort_page(
 def _policy_words(policy: Policy, challenges: Sequence[str]) -> Content:
     which = "best" if policy.attempt == "best" else "last"
     words: list[Content] = [f"The {which} attempt counts."]
+    if policy.most_attempts is not None:
+        words = [f"The {which} of the first {policy.most_attempts} attempts counts."]
     late = policy.late
     for challenge in challenges:
         if challenge in policy.due:
@@ -123,6 +128,18 @@ def _why(grade: Grade) -> str:
     if grade.points is not None:
         return ""
     return short(str(grade.attempt.record.get("fault") or grade.attempt.message), 300)
+
+
+def _left(left: Sequence[tuple[str, str]]) -> Content:
+    if not left:
+        return None
+    return tag(
+        "section",
+        tag("h2", "Not graded, or worth a look"),
+        tag("p", "Files that were not taken, and people whom the files or the roster lack."),
+        table(["file or person", "what"], [[what, why] for what, why in left], "Worth a look"),
+        class_="notice",
+    )
 
 
 def _unsandboxed(grades: Sequence[Grade]) -> Content:

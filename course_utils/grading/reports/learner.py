@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from course_utils.grading.attempts import Attempt, PartRecord, parse_time
-from course_utils.grading.challenge import Challenge, Part, find_challenge
-from course_utils.grading.exports import late_words
-from course_utils.grading.policy import Grade
+from course_utils.challenges.declare import Challenge, Part, find_challenge
+from course_utils.grading.cohort.attempts import Attempt, PartRecord, parse_time
+from course_utils.grading.cohort.policy import Grade
+from course_utils.grading.reports.exports import late_words
 from course_utils.grading.reports.markup import (
     Content,
     Markup,

@@ -7,8 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from course_utils.grading.attempts import FAULT, Attempt, PartRecord
-from course_utils.grading.policy import Grade
+from course_utils.grading.cohort.attempts import FAULT, Attempt, PartRecord
+from course_utils.grading.cohort.policy import Grade
 from course_utils.grading.reports.markup import Content, name, table, tag
 
 MOST_MISTAKES = 12  # rows of a heat map

@@ -1,0 +1,3 @@
+"""Challenge 02, Denoise on a budget: the best picture in eight calls of the network."""
+
+NUMBER, TITLE = "02", "Denoise on a budget"
