@@ -19,11 +19,17 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from course_utils.files import write_atomically
-from course_utils.models.base import WeightsError
 from course_utils.models.clip import TextEncoder
 from course_utils.models.tokenizer import Tokenizer
 from course_utils.models.unet import UNet
 from course_utils.models.vae import VAE
+from course_utils.models.weight_files import (
+    PICKLES,
+    WEIGHTS,
+    WeightsError,
+    choose_variant,
+    read_json,
+)
 from course_utils.schedules import NoiseSchedule
 from course_utils.vocabulary import Vocabulary
 
@@ -37,7 +43,6 @@ PINNED = {
 }
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 PARTS = ("unet", "vae", "text_encoder")
-WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors")
 # What a scheduler's configuration says of the model; the rest says how its sampler walks.
 OF_THE_MODEL = (
     "num_train_timesteps",
@@ -50,7 +55,6 @@ OF_THE_MODEL = (
     "steps_offset",
     "set_alpha_to_one",
 )
-PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 # The diffusers class that walks as each of our samplers does.
 SCHEDULERS = {
     "ddpm": "DDPMScheduler",
@@ -235,7 +239,7 @@ def check_index(folder: Path) -> None:
             "model_index.json, unet/, vae/, text_encoder/, tokenizer/ and scheduler/, as diffusers "
             "saves them."
         )
-    kind = _read_json(path).get("_class_name")
+    kind = read_json(path).get("_class_name")
     if kind != "StableDiffusionPipeline":
         raise WeightsError(
             f"{folder} holds a {kind}; expected a StableDiffusionPipeline of version 1.x."
@@ -257,7 +261,7 @@ def read_schedule(folder: str | Path) -> NoiseSchedule:
     path = Path(folder) / "scheduler_config.json"
     if not path.is_file():
         raise WeightsError(f"{folder} has no scheduler_config.json. Fetch it again.")
-    config = _read_json(path)
+    config = read_json(path)
     kind = str(config.get("_class_name", ""))
     if "FlowMatch" in kind:
         raise WeightsError(f"{path} is a {kind}; expected a schedule of betas, as in version 1.x.")
@@ -346,10 +350,9 @@ def choose_files(names: Iterable[str]) -> set[str]:
     wanted = names & {"model_index.json", "scheduler/scheduler_config.json"}
     wanted |= {name for name in names if name.startswith("tokenizer/")}
     for part in PARTS:
-        matches = {n: WEIGHTS.fullmatch(n.removeprefix(f"{part}/")) for n in names if part in n}
-        half = {name for name, match in matches.items() if match and match[1]}
-        full = {name for name, match in matches.items() if match and not match[1]}
-        wanted |= (half or full) | (names & {f"{part}/config.json"})
+        inside = {n.removeprefix(f"{part}/") for n in names if n.startswith(f"{part}/")}
+        wanted |= {f"{part}/{name}" for name in choose_variant(inside)}
+        wanted |= names & {f"{part}/config.json"}
     return wanted
 
 
@@ -377,13 +380,6 @@ def _cached(repo_id: str, revision: str | None) -> Path | None:
         any(WEIGHTS.fullmatch(item.name) for item in (folder / part).glob("*")) for part in PARTS
     )
     return folder if whole else None
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise WeightsError(f"{path} is not readable JSON ({error}). Fetch it again.") from None
 
 
 def say(text: str) -> None:

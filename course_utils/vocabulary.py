@@ -13,7 +13,7 @@ import regex
 
 from course_utils.data import load_concepts, subsets
 from course_utils.files import write_atomically
-from course_utils.models.base import WeightsError
+from course_utils.models.weight_files import WeightsError
 from course_utils.spelling import plain
 
 

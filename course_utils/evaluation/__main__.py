@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from course_utils.evaluation.judge import FOLDER, folder_sha256, write_captions
-from course_utils.models.base import WeightsError
+from course_utils.models.weight_files import WeightsError
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Print the hash that pins a judge.")

@@ -37,9 +37,9 @@ from torch import Tensor
 
 from course_utils.data.captions import BACKGROUNDS, STYLES, full_caption
 from course_utils.files import write_atomically
-from course_utils.models.base import WeightsError
 from course_utils.models.clip import CLIP, VisionConfig
 from course_utils.models.tokenizer import Tokenizer
+from course_utils.models.weight_files import WeightsError
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights" / "judge"
 FILES = (

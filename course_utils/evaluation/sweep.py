@@ -39,8 +39,8 @@ from course_utils.evaluation.sweep_results import (
 from course_utils.files import write_atomically
 from course_utils.guidance import Conditioning, guide
 from course_utils.hub import find_folder
-from course_utils.models.base import WeightsError
 from course_utils.models.fast import prepare
+from course_utils.models.weight_files import WeightsError
 from course_utils.pipeline import Pipeline
 from course_utils.samplers import sample
 

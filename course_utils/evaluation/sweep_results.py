@@ -27,7 +27,7 @@ from typing import Any
 from course_utils.evaluation.intervals import Estimate
 from course_utils.guidance import check_guidance_scale
 from course_utils.hub import bundled_folder
-from course_utils.models.base import WeightsError
+from course_utils.models.weight_files import WeightsError
 from course_utils.pipeline import DEFAULT_SAMPLER
 
 FILE = bundled_folder().parent / "guidance_sweep.json"

@@ -16,10 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.files import write_atomically
-
-
-class WeightsError(ValueError):
-    """A weights folder that cannot be used: what is wrong, where, and what to do."""
+from course_utils.models.weight_files import WeightsError, read_json, read_weights
 
 
 class Model(nn.Module):
@@ -155,17 +152,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     return read_json(path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a file that holds one JSON object, with an error that says what is wrong."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path} is not readable JSON ({error}). Fetch it again.") from None
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path} holds {str(content)[:40]!r}; expected a JSON object.")
-    return content
-
-
 def check_counts(config: Any, names: Sequence[str], lists: Sequence[str] = ()) -> None:
     """Refuse fields that are not a whole number of at least 1, or for `lists`, one or several."""
     for name in (*names, *lists):
@@ -184,53 +170,6 @@ def check_groups(config: Any) -> None:
                 f"norm_num_groups is {config.norm_num_groups}; expected a divisor of each of "
                 f"block_out_channels {config.block_out_channels}."
             )
-
-
-def read_weights(folder: Path, preferred: str) -> dict[str, Tensor]:
-    """Read the one safetensors file of a model folder; pickles are refused."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = folder / preferred
-    if not path.is_file():
-        stem = preferred.removesuffix(".safetensors")
-        found = [p for p in (folder / f"{stem}.fp16.safetensors",) if p.is_file()]
-        shards = sorted(folder.glob(f"{stem}*-of-*.safetensors"))
-        if not found and shards:
-            found = shards
-            _check_shards(shards)
-        if not found:
-            pickles = sorted(
-                p.name for p in folder.glob("*") if p.suffix in {".bin", ".pt", ".ckpt"}
-            )
-            if pickles:
-                raise WeightsError(
-                    f"{folder} holds a pickle ({pickles[0]}) where safetensors belong. A pickle can"
-                    f" run any code when it is opened, so it is not read. Expected {preferred}."
-                )
-            raise WeightsError(f"{folder} has no weights: expected the file {preferred}.")
-    else:
-        found = [path]
-    state: dict[str, Tensor] = {}
-    for file in found:
-        try:
-            state.update(load_file(file))
-        except SafetensorError as error:
-            raise WeightsError(
-                f"{file} is damaged or cut short ({error}). Fetch it again; "
-                f"its size is {file.stat().st_size:,} bytes."
-            ) from None
-    return state
-
-
-def _check_shards(shards: list[Path]) -> None:
-    """Shards are numbered `-00001-of-00003`; all must be there."""
-    start, _, total = shards[0].stem.rpartition("-of-")
-    stem = start.rpartition("-")[0]
-    for number in range(1, int(total) + 1):
-        path = shards[0].with_name(f"{stem}-{number:05d}-of-{total}.safetensors")
-        if path not in shards:
-            raise WeightsError(f"{path} is missing; the weights are in {int(total)} files.")
 
 
 def _as_tuple(value: Any) -> Any:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from course_utils.files import write_atomically
-from course_utils.models.base import WeightsError, read_json
+from course_utils.models.weight_files import WeightsError, read_json
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"

@@ -1,6 +1,7 @@
 """Model folders: ours open in diffusers and transformers, theirs open in ours, and bad ones."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch.testing import assert_close
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
 
 from course_utils.models import CLIP, VAE, TextEncoder, UNet, WeightsError
+from course_utils.models.weight_files import choose_variant
 
 UNET: dict[str, Any] = {
     "block_out_channels": (8, 16),
@@ -155,6 +157,95 @@ def test_shards_of_diffusers_open(tmp_path: Path, variant: str | None) -> None:
     assert_close(CASES["unet"][3](opened), CASES["unet"][4](model), **TOLERANCE)
 
 
+SHARD = re.compile(r"(?P<stem>\w+)(?:\.fp16)?-(?P<place>\d+-of-\d+)\.safetensors")
+
+
+def old_names(folder: Path) -> None:
+    """Name shards and index as diffusers did before it put the variant first."""
+    index = folder / "diffusion_pytorch_model.safetensors.index.fp16.json"
+    content = json.loads(index.read_text())
+    for path in folder.glob("*-of-*"):
+        match = SHARD.fullmatch(path.name)
+        assert match
+        path.rename(folder / f"{match['stem']}-{match['place']}.fp16.safetensors")
+    content["weight_map"] = {
+        key: SHARD.sub(r"\g<stem>-\g<place>.fp16.safetensors", name)
+        for key, name in content["weight_map"].items()
+    }
+    index.unlink()
+    (folder / "diffusion_pytorch_model.safetensors.fp16.index.json").write_text(json.dumps(content))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("index", [True, False], ids=["with index", "without index"])
+def test_shards_with_the_variant_at_the_end_open(tmp_path: Path, index: bool) -> None:
+    model = reference(CASES["unet"])
+    model.save_pretrained(tmp_path, max_shard_size="20KB", variant="fp16")
+    old_names(tmp_path)
+    theirs = UNet2DConditionModel.from_pretrained(tmp_path, variant="fp16")
+    if not index:
+        next(tmp_path.glob("*.index.json")).unlink()
+    opened = UNet.from_pretrained(tmp_path)
+    assert_close(CASES["unet"][3](opened), CASES["unet"][4](theirs), **TOLERANCE)
+
+
+@torch.no_grad()
+def test_the_index_decides_which_shards_count(tmp_path: Path) -> None:
+    """Left-over shards of another save and an older single file are beside those that count."""
+    other = reference(CASES["unet"])
+    shake(other, seed=9)
+    other.save_pretrained(tmp_path)
+    single = (tmp_path / WEIGHTS).read_bytes()
+    for size in ("12KB", "20KB"):
+        model = reference(CASES["unet"]) if size == "20KB" else other
+        model.save_pretrained(tmp_path / size, max_shard_size=size)
+        for path in (tmp_path / size).iterdir():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / WEIGHTS).write_bytes(single)
+    totals = {path.name.rpartition("-of-")[2] for path in tmp_path.glob("*-of-*")}
+    assert len(totals) == 2
+    opened = UNet.from_pretrained(tmp_path)
+    theirs = UNet2DConditionModel.from_pretrained(tmp_path)
+    assert_close(CASES["unet"][3](opened), CASES["unet"][4](theirs), **TOLERANCE)
+    assert_close(CASES["unet"][4](theirs), CASES["unet"][4](model), **TOLERANCE)
+
+    (tmp_path / WEIGHTS).unlink()
+    (tmp_path / f"{WEIGHTS}.index.json").unlink()
+    with pytest.raises(WeightsError, match=r"shards of 2 sets.*no index"):
+        UNet.from_pretrained(tmp_path)
+
+
+@torch.no_grad()
+def test_transformers_takes_a_single_file_before_an_index(tmp_path: Path) -> None:
+    first, second = reference(CASES["text"]), reference(CASES["text"])
+    shake(second, seed=9)
+    first.save_pretrained(tmp_path)
+    second.save_pretrained(tmp_path / "shards", max_shard_size="2KB")
+    for path in (tmp_path / "shards").glob("model*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert (tmp_path / "model.safetensors.index.json").is_file()
+    theirs = CLIPTextModel.from_pretrained(tmp_path).eval()
+    opened = TextEncoder.from_pretrained(tmp_path)
+    assert_close(CASES["text"][3](opened), CASES["text"][4](theirs), **TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        ({"metadata": {}}, "no weight_map"),
+        ({"weight_map": {}}, "no weight_map"),
+        ({"weight_map": {"conv_in.bias": "../other.safetensors"}}, r"'\.\./other.safetensors'"),
+        ({"weight_map": {"conv_in.bias": 3}}, "'3'.*of its own folder"),
+        ({"weight_map": {"conv_in.bias": "lost.safetensors"}}, r"lost\.safetensors is missing"),
+        ([], "expected a JSON object"),
+    ],
+)
+def test_a_damaged_index(folder: Path, index: Any, words: str) -> None:
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    with pytest.raises(WeightsError, match=words):
+        UNet.from_pretrained(folder)
+
+
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     reference(CASES["unet"]).save_pretrained(tmp_path, max_shard_size="20KB")
     lost = sorted(tmp_path.glob("*-of-*.safetensors"))[1]
@@ -258,6 +349,57 @@ def test_pickles_are_not_opened(folder: Path) -> None:
     torch.save(UNet(**UNET).state_dict(), folder / "diffusion_pytorch_model.bin")
     with pytest.raises(WeightsError, match=r"pickle \(diffusion_pytorch_model.bin\).*run any code"):
         UNet.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("diffusion_pytorch_model.bf16.safetensors", "of the variant bf16"),
+        ("diffusion_pytorch_model.bf16-00001-of-00002.safetensors", "of the variant bf16"),
+        ("diffusion_pytorch_model-00001-of-00002.bf16.safetensors", "of the variant bf16"),
+        ("my_unet.safetensors", "rename them"),
+        ("pytorch_model.fp16.bin", "pickle.*run any code"),
+        ("model.gguf", "It holds model.gguf"),
+        ("flax_model.msgpack", "It holds flax_model.msgpack"),
+    ],
+)
+def test_other_weights_are_named(folder: Path, name: str, words: str) -> None:
+    (folder / WEIGHTS).rename(folder / name)
+    with pytest.raises(WeightsError, match=words) as raised:
+        UNet.from_pretrained(folder)
+    assert name in str(raised.value)
+    assert WEIGHTS in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["model.safetensors", "model.fp16.safetensors"], ["model.fp16.safetensors"]),
+        (
+            [
+                "diffusion_pytorch_model-00001-of-00002.fp16.safetensors",
+                "diffusion_pytorch_model-00002-of-00002.fp16.safetensors",
+                "diffusion_pytorch_model.safetensors.index.fp16.json",
+                "diffusion_pytorch_model-00001-of-00001.safetensors",
+                "diffusion_pytorch_model.safetensors.index.json",
+                "diffusion_pytorch_model.bf16.safetensors",
+                "diffusion_pytorch_model.bin",
+            ],
+            [
+                "diffusion_pytorch_model-00001-of-00002.fp16.safetensors",
+                "diffusion_pytorch_model-00002-of-00002.fp16.safetensors",
+                "diffusion_pytorch_model.safetensors.index.fp16.json",
+            ],
+        ),
+        (
+            ["model.safetensors", "model.safetensors.index.fp16.json", "model.onnx"],
+            ["model.safetensors"],
+        ),
+        (["model.bf16.safetensors", "model.non_ema.safetensors"], []),
+    ],
+)
+def test_what_is_fetched_of_a_hub_folder(names: list[str], chosen: list[str]) -> None:
+    assert sorted(choose_variant(names)) == chosen
 
 
 @pytest.mark.parametrize("name", ["pickle named safetensors", "text", "nothing", "half", "header"])
