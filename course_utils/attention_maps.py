@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from course_utils.models.tokenizer import WORD_END, Tokenizer, split_words
+from course_utils.models.tokenizer import WORD_END, Tokenizer
 from course_utils.pipeline import (
     DEFAULT_GUIDANCE,
     DEFAULT_SAMPLER,
@@ -67,8 +67,8 @@ def find_words(tokenizer: Tokenizer, prompt: str) -> tuple[Word, ...]:
     """
     length = tokenizer.model_max_length
     words, place = [Word(START, (0,))], 1
-    for text in split_words(prompt):
-        end = min(place + len(tokenizer.merge(text)), length - 1)
+    for text, tokens in tokenizer.words(prompt):
+        end = min(place + len(tokens), length - 1)
         if end > place:
             words.append(Word(text.removesuffix(WORD_END), tuple(range(place, end))))
         place = end

@@ -103,6 +103,12 @@ def load_parts(folder: Path) -> PipelineParts:
                 f"The parts in {folder} do not fit together: {sentence} {ours}, unet takes "
                 f"{theirs}. Expected the parts of one Stable Diffusion 1.x model."
             )
+    if parts.tokenizer.highest_id >= text.vocab_size:
+        raise WeightsError(
+            f"The parts in {folder} do not fit together: tokenizer gives ids up to "
+            f"{parts.tokenizer.highest_id}, text_encoder has vocab_size {text.vocab_size}. "
+            "Expected an embedding for each token; were tokens added without their embeddings?"
+        )
     # Some folders leave the tokenizer's length open; the text encoder's is what counts.
     longest = min(parts.tokenizer.model_max_length, text.max_position_embeddings)
     parts.tokenizer.model_max_length = longest

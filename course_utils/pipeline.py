@@ -34,7 +34,7 @@ from course_utils.hub import (
 )
 from course_utils.models.clip import TextEncoder
 from course_utils.models.fast import prepare
-from course_utils.models.tokenizer import Tokenizer, split_words
+from course_utils.models.tokenizer import Tokenizer
 from course_utils.models.unet import UNet
 from course_utils.models.vae import VAE
 from course_utils.runtime import pick_device
@@ -250,11 +250,11 @@ class Pipeline:
     def dropped_words(self, prompt: str) -> list[str]:
         """The words at the end of a long prompt that the text encoder does not see in full."""
         room = self.tokenizer.model_max_length - 2  # start and end take one place each
-        words = split_words(prompt)
-        for i, word in enumerate(words):
-            room -= len(self.tokenizer.merge(word))
+        words = self.tokenizer.words(prompt)
+        for i, (_, tokens) in enumerate(words):
+            room -= len(tokens)
             if room < 0:
-                return words[i:]
+                return [word for word, _ in words[i:]]
         return []
 
     def notes(self, prompt: str) -> list[str]:

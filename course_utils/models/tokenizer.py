@@ -15,16 +15,24 @@ import itertools
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from course_utils.files import write_atomically
+from course_utils.models.added_tokens import (
+    END,
+    START,
+    AddedToken,
+    check_named,
+    cut_out,
+    read_added_tokens,
+)
 from course_utils.models.weight_files import WeightsError, read_json
 
-START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
 SPECIAL = r"(<\|startoftext\|>|<\|endoftext\|>)"
 # CLIP's split: contractions, runs of letters, single digits, runs of other signs.
@@ -38,10 +46,15 @@ class Tokenizer:
         vocab: token -> id.
         merges: pairs in the order in which they were learned; earlier ones are merged first.
         model_max_length: L, the length that every row is padded or cut to.
+        added: tokens that are never split, beside those for start and end.
     """
 
     def __init__(
-        self, vocab: dict[str, int], merges: list[tuple[str, str]], model_max_length: int = 77
+        self,
+        vocab: dict[str, int],
+        merges: list[tuple[str, str]],
+        model_max_length: int = 77,
+        added: Mapping[str, AddedToken] | None = None,
     ) -> None:
         for token in (START, END):
             if token not in vocab:
@@ -50,11 +63,20 @@ class Tokenizer:
         self.merges = list(merges)
         self.model_max_length = model_max_length
         self.bos_token_id, self.eos_token_id = vocab[START], vocab[END]
+        marks = {token: AddedToken(vocab[token]) for token in (START, END)}
+        self.added = marks | dict(added or {})
+        self._as_typed = [text for text, token in self.added.items() if not token.normalized]
+        self._normalized = {normalize(t): t for t, token in self.added.items() if token.normalized}
         self._rank = {pair: i for i, pair in enumerate(self.merges)}
         self._word_cache: dict[str, tuple[str, ...]] = {}
 
     def __len__(self) -> int:
-        return len(self.vocab)
+        return len(self.vocab.keys() | self.added.keys())
+
+    @property
+    def highest_id(self) -> int:
+        """The last row that the embedding must have."""
+        return max(*self.vocab.values(), *(token.id for token in self.added.values()))
 
     # --- text to ids -----------------------------------------------------------------------
 
@@ -72,12 +94,29 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of one text with start and end, neither padded nor cut."""
         unknown = self.eos_token_id
-        ids = [self.vocab.get(token, unknown) for token in self.tokenize(text)]
+        ids = [
+            self.added[token].id if token in self.added else self.vocab.get(token, unknown)
+            for token in self.tokenize(text)
+        ]
         return [self.bos_token_id, *ids, self.eos_token_id]
 
     def tokenize(self, text: str) -> list[str]:
         """The tokens of one text; those that end a word carry `</w>`."""
-        return [token for word in split_words(text) for token in self.merge(word)]
+        return [token for _, tokens in self.words(text) for token in tokens]
+
+    def words(self, text: str) -> list[tuple[str, tuple[str, ...]]]:
+        """The words of one text in lower case, each with its tokens; an added token is a word."""
+        words: list[tuple[str, tuple[str, ...]]] = []
+        for typed, found in cut_out(text, self._as_typed):
+            if found:
+                words.append((typed, (typed,)))
+                continue
+            for part, found in cut_out(normalize(typed), self._normalized):
+                if found:
+                    words.append((part, (self._normalized[part],)))
+                else:
+                    words += [(word, self.merge(word)) for word in split_normalized(part)]
+        return words
 
     def merge(self, word: str) -> tuple[str, ...]:
         """Byte-pair encoding of one word: merge the earliest-learned pair until none is left."""
@@ -95,17 +134,23 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids, without start, end and padding."""
         names = {i: token for token, i in self.vocab.items()}
-        special = {self.bos_token_id, self.eos_token_id}
+        names |= {token.id: text for text, token in self.added.items()}
+        special = {token.id for token in self.added.values() if token.special}
         ids = [int(i) for i in ids]
         for i in ids:
             if i not in names:
                 raise ValueError(f"ids holds {i}; expected ids of the {len(self)} known tokens.")
-        text = "".join(names[i] for i in ids if i not in special)
+        shown = (names[i] for i in ids if i not in special)
         back = {sign: byte for byte, sign in byte_signs().items()}
-        data = b"".join(
-            b" " if part == WORD_END else bytes(back[s] for s in part)
-            for part in _split_keep(text, WORD_END)
-        )
+        data = b""
+        for as_it_is, run in itertools.groupby(shown, key=self.added.__contains__):
+            if as_it_is:
+                data += "".join(f"{token} " for token in run).encode()
+            else:
+                data += b"".join(
+                    b" " if part == WORD_END else bytes(back[s] for s in part)
+                    for part in _split_keep("".join(run), WORD_END)
+                )
         return data.decode("utf-8", errors="replace").strip()
 
     # --- learning and files ----------------------------------------------------------------
@@ -147,7 +192,7 @@ class Tokenizer:
         """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`."""
         folder = Path(folder)
         merges = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in self.merges), ""])
-        config = {
+        config: dict[str, Any] = {
             "tokenizer_class": "CLIPTokenizer",
             "model_max_length": self.model_max_length,
             "bos_token": START,
@@ -158,6 +203,11 @@ class Tokenizer:
             "do_lower_case": True,
             "errors": "replace",
         }
+        if self.added.keys() != {START, END}:
+            by_id = sorted(self.added.items(), key=lambda item: item[1].id)
+            config["added_tokens_decoder"] = {
+                str(token.id): token.to_config(text) for text, token in by_id
+            }
         write_atomically(
             folder / "vocab.json", json.dumps(self.vocab, ensure_ascii=False, indent=0).encode()
         )
@@ -168,29 +218,64 @@ class Tokenizer:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Tokenizer:
-        """Read the files that `save_pretrained` or transformers wrote."""
+        """Read the files that `save_pretrained` or transformers wrote.
+
+        Raises:
+            WeightsError: a file is missing or damaged, or says what this course does not build.
+        """
         folder = Path(folder)
-        config: dict = {}
+        config: dict[str, Any] = {}
         if (folder / "tokenizer_config.json").is_file():
             config = read_json(folder / "tokenizer_config.json")
-        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-            vocab = read_json(folder / "vocab.json")
-            lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
-            merges = [tuple(line.split()) for line in lines if len(line.split()) == 2]
-            merges = [m for m in merges if m[0] != "#version:"]
-        elif (folder / "tokenizer.json").is_file():
-            model = read_json(folder / "tokenizer.json").get("model")
+        whole = None
+        if (folder / "tokenizer.json").is_file():  # transformers, too, reads it first
+            whole = read_json(folder / "tokenizer.json")
+            model = whole.get("model")
             if not isinstance(model, dict) or not {"vocab", "merges"} <= model.keys():
                 raise WeightsError(f"{folder / 'tokenizer.json'} has no vocab and merges.")
             vocab = model["vocab"]
             merges = [tuple(m.split(" ") if isinstance(m, str) else m) for m in model["merges"]]
+        elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+            vocab = read_json(folder / "vocab.json")
+            lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+            merges = [tuple(line.split()) for line in lines if len(line.split()) == 2]
+            merges = [m for m in merges if m[0] != "#version:"]
         else:
             raise WeightsError(
                 f"{folder} has no tokenizer: expected vocab.json and merges.txt, or tokenizer.json."
             )
-        length = int(config.get("model_max_length", 77))
-        length = length if length < 10**6 else 77  # transformers writes 1e30 for "no limit"
-        return cls(vocab, merges, length)  # type: ignore[arg-type]
+        _check_vocabulary(vocab, merges, folder)
+        check_named(folder, config)
+        added = read_added_tokens(folder, config, vocab, whole)
+        return cls(vocab, merges, _length(config, folder), added)  # type: ignore[arg-type]
+
+
+def _length(config: Mapping[str, Any], folder: Path) -> int:
+    """The length of rows; transformers writes null or 1e30 for "no limit", which is CLIP's 77."""
+    length = config.get("model_max_length")
+    if length is None:
+        return 77
+    number = isinstance(length, int | float) and not isinstance(length, bool)
+    if not number or not length >= 2 or (length < 10**6 and length != int(length)):
+        raise WeightsError(
+            f"model_max_length in {folder / 'tokenizer_config.json'} is {length!r}; expected a "
+            "whole number of at least 2, or null."
+        )
+    return int(length) if length < 10**6 else 77
+
+
+def _check_vocabulary(vocab: Any, merges: list[Any], folder: Path) -> None:
+    """Refuse a vocabulary that is not token -> id, and merges that are not pairs of tokens."""
+    if not isinstance(vocab, dict):
+        raise WeightsError(f"vocab in {folder} is {str(vocab)[:40]!r}; expected tokens and ids.")
+    for token, i in vocab.items():
+        if not isinstance(i, int) or isinstance(i, bool) or i < 0:
+            raise WeightsError(
+                f"vocab in {folder} gives {token!r} the id {i!r}; expected a whole number from 0."
+            )
+    for merge in merges:
+        if len(merge) != 2 or not all(isinstance(part, str) for part in merge):
+            raise WeightsError(f"merges in {folder} hold {merge!r}; expected pairs of tokens.")
 
 
 def split_words(text: str) -> list[str]:
@@ -199,14 +284,26 @@ def split_words(text: str) -> list[str]:
 
     words: list[str] = []
     for part in regex.split(SPECIAL, text):
-        if part in (START, END):
-            words.append(part)
-        else:  # letter by letter: a whole word's lower case has another sigma at its end
-            lower = "".join(letter.lower() for letter in unicodedata.normalize("NFC", part))
-            # What only now looks like a special token is none; still no signs join at its ends.
-            for run in regex.finditer(f"{SPECIAL}|{PATTERN}", lower):
-                words += regex.findall(PATTERN, run.group())
+        words += [part] if part in (START, END) else split_normalized(normalize(part))
     return words
+
+
+def normalize(text: str) -> str:
+    """Composed letters, lower case, one space for any run of spaces."""
+    import regex
+
+    # Letter by letter: a whole word's lower case has another sigma at its end.
+    composed = regex.sub(r"\s+", " ", unicodedata.normalize("NFC", text))
+    return "".join(letter.lower() for letter in composed)
+
+
+def split_normalized(text: str) -> list[str]:
+    """CLIP's split of a text that is in lower case already."""
+    import regex
+
+    # What only now looks like a special token is none; still no signs join at its ends.
+    runs = regex.finditer(f"{SPECIAL}|{PATTERN}", text)
+    return [word for run in runs for word in regex.findall(PATTERN, run.group())]
 
 
 def to_symbols(word: str) -> tuple[str, ...]:
