@@ -93,6 +93,11 @@ def load_parts(folder: Path) -> PipelineParts:
             schedule=read_schedule(folder / "scheduler"),
             vocabulary=Vocabulary.load(folder),
         )
+    if parts.unet.config.sample_size is None:
+        raise WeightsError(
+            f"sample_size in {folder / 'unet' / 'config.json'} is null; expected the height and "
+            "width of the latents, a whole number."
+        )
     text, unet, vae = parts.text_encoder.config, parts.unet.config, parts.vae.config
     for ours, theirs, sentence in (
         (text.hidden_size, unet.cross_attention_dim, "text_encoder gives states of width"),
@@ -203,7 +208,9 @@ def find_folder(name: str, revision: str | None = None) -> Path:
         WeightsError: there is no such model, or it cannot be fetched.
     """
     folder = Path(name).expanduser()
+    # "models/mine" in a folder that has models/ means a folder of this machine.
     is_hub_id = HUB_ID.fullmatch(name) is not None and not folder.exists()
+    is_hub_id = is_hub_id and (name in PINNED or not folder.parent.is_dir())
     if revision is not None and not is_hub_id:
         raise WeightsError(f"A revision belongs to a hub id such as owner/name; {name!r} is none.")
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) and bundled_folder(name).is_dir():
@@ -223,6 +230,11 @@ def find_folder(name: str, revision: str | None = None) -> Path:
         )
     if is_hub_id:
         return fetch(name, revision or PINNED.get(name))
+    if "/" in name or "\\" in name:
+        raise WeightsError(
+            f"There is no folder {name}; expected one in diffusers' layout, {DEFAULT_MODEL}, or a "
+            f"hub id such as {next(iter(PINNED))}."
+        )
     raise WeightsError(
         f"There is no model {name!r}; expected {DEFAULT_MODEL}, a folder in diffusers' layout, or "
         f"a hub id such as {next(iter(PINNED))}."
@@ -336,7 +348,10 @@ def fetch(repo_id: str, revision: str | None) -> Path:
     except errors.RevisionNotFoundError:
         problem = f"has no revision {revision!r}"
     except errors.RepositoryNotFoundError:
-        problem = f"is not on the hub, or is private; expected an id such as {next(iter(PINNED))}"
+        problem = (
+            "is no folder here and not on the hub, or is private; "
+            f"expected an id such as {next(iter(PINNED))}"
+        )
     except Exception as error:  # the client also lets the errors of its transport through
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
@@ -344,7 +359,7 @@ def fetch(repo_id: str, revision: str | None) -> Path:
             say(f"the hub cannot be reached; {repo_id} is drawn with as it is on this machine")
             return cached
         raise WeightsError(
-            f"{repo_id} is not on this machine and the hub cannot be reached "
+            f"{repo_id} is no folder and no model on this machine, and the hub cannot be reached "
             f"({type(error).__name__}). Offline, leave --model out or name a folder."
         ) from error
     raise WeightsError(f"{repo_id} {problem}.")

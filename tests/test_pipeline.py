@@ -444,9 +444,29 @@ def test_parts_of_two_models_do_not_fit(tmp_path: Path, tiny_folder: Path) -> No
         Pipeline.load(tmp_path / "model")
 
 
-def test_an_open_tokenizer_length_becomes_the_encoders(tmp_path: Path, tiny_folder: Path) -> None:
+def test_tokens_without_embeddings(tmp_path: Path, tiny_folder: Path) -> None:
     shutil.copytree(tiny_folder, tmp_path / "model")
-    edit("tokenizer/tokenizer_config.json", model_max_length=int(1e30))(tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer"
+    ids = json.loads((path / "vocab.json").read_text())
+    (path / "added_tokens.json").write_text(json.dumps({"<cat-toy>": len(ids)}))
+    with pytest.raises(WeightsError, match=rf"ids up to {len(ids)}, text_encoder has vocab_size"):
+        Pipeline.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("size", [None, [8, 12], "8"])
+def test_latents_without_a_square_size(tmp_path: Path, tiny_folder: Path, size: object) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    edit("unet/config.json", sample_size=size)(tmp_path / "model")
+    with pytest.raises(WeightsError, match=r"sample_size .*expected"):
+        Pipeline.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("length", [int(1e30), None])
+def test_an_open_tokenizer_length_becomes_the_encoders(
+    tmp_path: Path, tiny_folder: Path, length: int | None
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    edit("tokenizer/tokenizer_config.json", model_max_length=length)(tmp_path / "model")
     assert Pipeline.load(tmp_path / "model", "cpu").tokenizer.model_max_length == 16
 
 
@@ -456,11 +476,17 @@ def test_an_open_tokenizer_length_becomes_the_encoders(tmp_path: Path, tiny_fold
         ("no-such-model", "There is no model 'no-such-model'"),
         ("", "There is no model"),
         ("..", r"has no model_index\.json"),
-        ("/nowhere/at/all", "There is no model"),
+        ("/nowhere/at/all", "There is no folder /nowhere/at/all"),
+        ("./mine", r"There is no folder \./mine"),
+        ("tests/no-such-model", "There is no folder tests/no-such-model"),
+        ("mine/", "There is no folder mine/"),
+        ("a/b/c", "There is no folder a/b/c"),
+        ("~/no-such-model", "There is no folder ~/no-such-model"),
         (__file__, "is a file"),
     ],
 )
-def test_a_name_that_leads_nowhere(name: str, words: str) -> None:
+def test_a_name_that_leads_nowhere(name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
     with pytest.raises(WeightsError, match=words):
         Pipeline.load(name)
 

@@ -87,17 +87,16 @@ def read_added_tokens(
             _take(stated, number, entry, folder / "tokenizer.json")
     # Else start and end say by themselves how they are looked for; of one token the last name does.
     in_files = set(stated)
-    for name in NAMED:
-        entry = named[name]
-        content = _content(entry)
-        if content in vocab and content not in in_files:
-            special = isinstance(entry, dict) and entry.get("special", False)
-            normalized = isinstance(entry, dict) and entry.get("normalized", not special)
-            stated[content] = AddedToken(vocab[content], bool(normalized))
+    for mark in named.values():
+        token = _content(mark)
+        if token in vocab and token not in in_files and token is not None:
+            as_dict = mark if isinstance(mark, dict) else {"normalized": False}
+            normalized = as_dict.get("normalized", not as_dict.get("special", False))
+            stated[token] = AddedToken(vocab[token], bool(normalized))
     _check_ids(stated, vocab, folder)
-    for content in map(_content, (*extra, *others_named)):
-        if content is not None and content not in stated:
-            raise WeightsError(f"{folder} names the special token {content!r} without an id.")
+    for token in map(_content, (*extra, *others_named)):
+        if token is not None and token not in stated:
+            raise WeightsError(f"{folder} names the special token {token!r} without an id.")
     return stated
 
 

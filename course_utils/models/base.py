@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from types import UnionType
+from typing import Any, ClassVar, Self, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -74,12 +76,14 @@ class Model(nn.Module):
         fields: dict[str, Any] = {}
         for name, value in config.items():
             if name in known:
-                fields[name] = _as_tuple(value)
+                fields[name] = _one_side(name, _as_tuple(value))
             elif not _is_unused(name, value, cls.FIXED):
                 raise ValueError(
                     f"{cls.__name__} does not support {name}={value!r}; "
                     f"expected {cls.FIXED.get(name, 'the field to be absent, null or false')!r}."
                 )
+        sized = {k: v for k, v in fields.items() if (k, v) != ("sample_size", None)}
+        check_types(cls.Config, sized)  # a U-Net alone may leave its size open, as in diffusers
         return cls(cls.Config(**fields))
 
     def to_config(self) -> dict[str, Any]:
@@ -170,6 +174,60 @@ def check_groups(config: Any) -> None:
                 f"norm_num_groups is {config.norm_num_groups}; expected a divisor of each of "
                 f"block_out_channels {config.block_out_channels}."
             )
+
+
+# The types that a configuration's fields have, and how to say them.
+KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    int: ("a whole number", lambda value: type(value) is int),
+    float: ("a number", lambda value: type(value) in (int, float) and math.isfinite(value)),
+    str: ("a text", lambda value: isinstance(value, str)),
+    type(None): ("null", lambda value: value is None),
+}
+
+
+def check_types(config: type, fields: Mapping[str, Any]) -> None:
+    """Refuse values of another type than their field's.
+
+    Args:
+        config: a dataclass whose fields are numbers, texts, tuples of them, or one of several.
+        fields: what a file says.
+
+    Raises:
+        ValueError: by the name of the field.
+    """
+    hints = get_type_hints(config)
+    for name, value in fields.items():
+        hint = hints[name]
+        choices = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        expected = []
+        for choice in choices:
+            items = get_args(choice)  # of tuple[int, ...]
+            if not items and choice not in KINDS:
+                break  # a configuration inside, which checks itself
+            what, fits = KINDS[items[0] if items else choice]
+            if items:
+                if isinstance(value, tuple) and all(map(fits, value)):
+                    break
+                what = f"a list, each {what}"
+            elif fits(value):
+                break
+            expected.append(what)
+        else:
+            given = list(value) if isinstance(value, tuple) else value
+            raise ValueError(f"{name} is {given!r}; expected {' or '.join(expected)}.")
+
+
+def _one_side(name: str, value: Any) -> Any:
+    """diffusers lets `sample_size` be height and width; the course's pictures are square."""
+    if name == "sample_size" and isinstance(value, tuple):
+        if len(value) == 2 and value[0] == value[1]:
+            return value[0]
+        raise ValueError(
+            f"sample_size is {list(value)}; expected one whole number, for the course draws square "
+            "pictures."
+        )
+    return value
 
 
 def _as_tuple(value: Any) -> Any:

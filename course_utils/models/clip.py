@@ -20,8 +20,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.models.base import Model
+from course_utils.models.base import Model, check_counts, check_types
 
+TOWER_COUNTS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "num_channels",
+    "image_size",
+    "patch_size",
+    "projection_dim",
+)
 ACTIVATIONS = {
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),  # OpenAI's CLIP, Stable Diffusion 1.x
     "gelu": F.gelu,
@@ -395,10 +407,13 @@ class PatchEmbeddings(nn.Module):
 
 def _known_fields(cls: type, values: Any) -> Any:
     names = {f.name for f in dataclasses.fields(cls)}
-    return cls(**{k: v for k, v in values.items() if k in names})
+    fields = {k: v for k, v in values.items() if k in names}
+    check_types(cls, fields)
+    return cls(**fields)
 
 
 def _check_tower(config: TextConfig | VisionConfig) -> None:
+    check_counts(config, [name for name in TOWER_COUNTS if hasattr(config, name)])
     if config.hidden_act not in ACTIVATIONS:
         raise ValueError(
             f"hidden_act is {config.hidden_act!r}; expected {' or '.join(ACTIVATIONS)}."

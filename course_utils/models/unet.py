@@ -370,6 +370,8 @@ def check_config(config: UNetConfig) -> None:
     Raises:
         ValueError: the field, its value and what was expected.
     """
+    if config.sample_size is not None:  # null is no size of its own; a pipeline needs one
+        check_counts(config, ("sample_size",))
     check_counts(config, UNET_COUNTS, lists=("block_out_channels", "attention_head_dim"))
     check_groups(config)
     levels = len(config.block_out_channels)

@@ -22,6 +22,7 @@ from course_utils.models.base import Model, check_counts, check_groups
 from course_utils.models.blocks import Downsample2D, ResnetBlock2D, SpatialAttention, Upsample2D
 
 VAE_COUNTS = (
+    "sample_size",
     "in_channels",
     "out_channels",
     "layers_per_block",

@@ -338,6 +338,69 @@ def test_unknown_field_in_the_file(folder: Path) -> None:
         UNet.from_pretrained(folder)
 
 
+def change(folder: Path, **fields: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("sample_size", [[8, 12], []], "one whole number.*square pictures"),
+        ("sample_size", ["8", 8.5, True, {}], "a whole number"),
+        ("sample_size", [0, -8], "a whole number of at least 1"),
+        ("in_channels", ["4", None, [4], 4.0], "a whole number"),
+        ("block_out_channels", [None, 8, "8", [8, "16"], [8, None]], "a list, each a whole number"),
+        ("down_block_types", [None, "DownBlock2D", [1, 2]], "a list, each a text"),
+        ("attention_head_dim", ["2", None, [2, "2"]], "a whole number or a list"),
+        ("norm_eps", ["1e-5", None, [1e-5], float("nan"), float("inf")], "a number"),
+        ("flip_sin_to_cos", ["true", 1, None], "true or false"),
+        ("freq_shift", ["0", None], "a whole number"),
+    ],
+)
+def test_a_field_of_another_type_is_named(
+    folder: Path, name: str, values: list[Any], expected: str
+) -> None:
+    for value in values:
+        change(folder, **{name: value})
+        with pytest.raises(ValueError, match=rf"^{name} is .*; expected {expected}"):
+            UNet.from_pretrained(folder)
+
+
+def test_a_square_sample_size_may_be_given_as_height_and_width(folder: Path) -> None:
+    change(folder, sample_size=[8, 8])
+    assert UNet2DConditionModel.from_pretrained(folder).config.sample_size == [8, 8]
+    assert UNet.from_pretrained(folder).config.sample_size == 8
+
+
+@pytest.mark.parametrize(
+    ("ours", "fields", "words"),
+    [
+        (VAE, {"scaling_factor": "0.18"}, "scaling_factor is '0.18'"),
+        (VAE, {"act_fn": None}, "act_fn is None"),
+        (VAE, {"sample_size": [64, 32]}, "sample_size"),
+        (TextEncoder, {"hidden_size": "8"}, "hidden_size is '8'"),
+        (TextEncoder, {"num_attention_heads": 0}, "num_attention_heads is 0"),
+        (TextEncoder, {"vocab_size": None}, "vocab_size is None"),
+        (TextEncoder, {"hidden_act": ["gelu"]}, "hidden_act is "),
+        (TextEncoder, {"layer_norm_eps": "small"}, "layer_norm_eps is 'small'"),
+        (TextEncoder, {"eos_token_id": None}, "eos_token_id is None"),
+        (
+            TextEncoder,
+            {"pad_token_id": "1"},
+            "pad_token_id is '1'; .* a whole number or null",
+        ),
+    ],
+)
+def test_fields_of_the_other_parts(
+    tmp_path: Path, ours: Any, fields: dict[str, Any], words: str
+) -> None:
+    ours(**(VAE_FIELDS if ours is VAE else TEXT)).save_pretrained(tmp_path)
+    change(tmp_path, **fields)
+    with pytest.raises(ValueError, match=words):
+        ours.from_pretrained(tmp_path)
+
+
 def test_missing_weights(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
     with pytest.raises(WeightsError, match=f"no weights.*{WEIGHTS}"):
