@@ -173,6 +173,9 @@ def test_odd_prompts_are_drawn_with_a_note(
     ("arguments", "words"),
     [
         ([], "a prompt is missing"),
+        (["a", "cat", "face"], '3 words without quotes; try: course draw "a cat face"'),
+        (["a", "cat", "--steps", "2"], 'course draw "a cat"'),
+        (["--steps", "2", "a", "$x"], r"course draw 'a \$x'"),
         (["x", "--steps", "0"], "--steps is 0; expected a whole number from 1 to 1000"),
         (["x", "--steps", "10000"], "--steps is 10000"),
         (["x", "--guidance", "nan"], "--guidance is nan"),
@@ -200,6 +203,85 @@ def test_info_of_other_files(capsys: Capture) -> None:
     fails(["--info", "text.png"], "is not a picture", capsys)
     Image.new("RGB", (4, 4)).save("other.png")
     fails(["--info", "other.png"], "does not say how it was made", capsys)
+
+
+def save_png(name: str, entries: dict[str, str]) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for key, value in entries.items():
+        info.add_itxt(key, value)
+    Image.new("RGB", (4, 4)).save(name, pnginfo=info)
+
+
+WHOLE = {
+    "prompt": "a cat",
+    "seed": "3",
+    "num_steps": "2",
+    "guidance_scale": "4.0",
+    "guidance_rescale": "0.0",
+    "sampler": "ddim",
+    "model": "emoji-64",
+}
+
+
+@pytest.mark.parametrize("lacks", WHOLE)
+def test_info_of_a_picture_that_lacks_an_entry(lacks: str, capsys: Capture) -> None:
+    save_png("other.png", {key: value for key, value in WHOLE.items() if key != lacks})
+    fails(["--info", "other.png"], "does not say how it was made", capsys)
+
+
+@pytest.mark.parametrize("seed", ["", " ", "x", "-3", "1 x", "\x1b[2J"])
+def test_info_of_a_picture_whose_seed_is_none(seed: str, capsys: Capture) -> None:
+    save_png("other.png", WHOLE | {"seed": seed})
+    fails(["--info", "other.png"], "does not say how it was made", capsys)
+
+
+def test_info_of_a_cut_file(capsys: Capture) -> None:
+    save_png("whole.png", WHOLE)
+    data = Path("whole.png").read_bytes()
+    for i in range(1, 8):
+        Path("cut.png").write_bytes(data[: len(data) * i // 8])
+        status = main(["draw", "--info", "cut.png"])
+        out, err = capsys.readouterr()
+        assert (status, out) == (1, "")
+        assert re.fullmatch(r"course draw: .*cut\.png .*\n", err), err
+
+
+def test_info_shows_escape_codes_as_text(capsys: Capture) -> None:
+    """The command, too, can be pasted into a shell and gives the very same words."""
+    nasty = "a \x1b[31mred\x1b[0m cat\nit's \\ \u202efdp\x07"
+    save_png("other.png", WHOLE | {"prompt": nasty, "Comment\x1b]0;x": "\x1b]52;c;AAAA\x07"})
+    assert main(["draw", "--info", "other.png"]) == 0
+    out = capsys.readouterr().out
+    assert all(sign.isprintable() or sign == "\n" for sign in out), out
+    assert r"\x1b]52;c;AAAA\x07" in out
+    line = out.splitlines()[-1]
+    words = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {line}"],
+        capture_output=True,
+        check=True,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},
+    ).stdout.decode()
+    assert words.split("\0")[2] == nasty
+
+
+@pytest.mark.parametrize("prompt", ["--a cat", "-", "--", "--seed", "-1", "--seed=9 cat", "- cat"])
+def test_a_prompt_that_begins_with_dashes_comes_back(
+    prompt: str, model: list[str], capsys: Capture
+) -> None:
+    arguments = [*model, "--literal", "--negative=-dog", "--size-scale", "1", "--out", "."]
+    assert main(["draw", *arguments, "--", prompt]) == 0
+    path = capsys.readouterr().out.splitlines()[0]
+    assert main(["draw", "--info", path]) == 0
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert main(command[1:]) == 0, command
+    second = capsys.readouterr().out.splitlines()[0]
+    with Image.open(path) as image, Image.open(second) as again:
+        assert again.text["prompt"] == image.text["prompt"] == prompt
+        assert again.text["negative_prompt"] == "-dog"
+        assert again.size == image.size == (64, 64)
+        assert np.array_equal(np.asarray(again), np.asarray(image))
 
 
 def test_a_full_disk_leaves_nothing(

@@ -38,6 +38,16 @@ OPTIONS = {
     "seed": "--seed",
     "count": "--count",
 }
+# What a picture must say to be drawn again.
+NEEDED = {
+    "prompt",
+    "seed",
+    "num_steps",
+    "guidance_scale",
+    "guidance_rescale",
+    "sampler",
+    "model",
+}
 
 
 def register(subparsers: Any) -> None:
@@ -48,7 +58,7 @@ def register(subparsers: Any) -> None:
         "caption that the model was taught, and the command says how it read you.",
         epilog='Example: course draw "a cat face, 3d style, on a blue background" --count 4',
     )
-    parser.add_argument("prompt", nargs="?", help="what to draw")
+    parser.add_argument("prompt", nargs="*", help="what to draw, in quotes")
     parser.add_argument(
         "--literal", action="store_true", help="give the model the prompt as it stands"
     )
@@ -120,8 +130,7 @@ def make(args: argparse.Namespace) -> Drawing:
     Raises:
         ValueError: by the name of the option that is wrong.
     """
-    if args.prompt is None:
-        raise ValueError('a prompt is missing: course draw "a cat face, 3d style"')
+    typed = one_prompt(args.prompt)
     for name, value, most in (("--count", args.count, MOST), ("--size-scale", args.size_scale, 16)):
         if value is not None and not 1 <= value <= most:
             raise ValueError(f"{name} is {value}; expected a whole number from 1 to {most}")
@@ -137,13 +146,13 @@ def make(args: argparse.Namespace) -> Drawing:
         "sampler": args.sampler or p.DEFAULT_SAMPLER,
     }
     seed = p.DEFAULT_SEED if args.seed is None else args.seed
-    p.check_prompt(args.prompt)
+    p.check_prompt(typed)
     p.check_prompt(args.negative)
     with named_options():
         p.check_settings(**settings)
         p.check_int("seed", seed, 0, p.MAX_SEED - MOST)
     pipe = p.Pipeline.load(args.model or p.DEFAULT_MODEL, revision=args.revision)
-    prompt = understand(pipe, args.prompt, args.literal)
+    prompt = understand(pipe, typed, args.literal)
     give_notes(pipe, args.negative, settings["guidance_scale"])
 
     loaded = time.perf_counter()
@@ -153,7 +162,7 @@ def make(args: argparse.Namespace) -> Drawing:
 
     height, width = pictures.pixels.shape[-2:]
     scale = args.size_scale or (4 if width <= SCALE_UP_TO else 1)
-    path, replaces = out_path(args.out, args.prompt, seed)
+    path, replaces = out_path(args.out, typed, seed)
     files = {path: sheet(pictures.pixels, scale)}
     if args.strip:
         from course_utils.strip import step_strip
@@ -169,10 +178,28 @@ def make(args: argparse.Namespace) -> Drawing:
     return Drawing(
         files=files,
         metadata=pictures.metadata()
-        | {"typed": args.prompt, "software": "Sculpting Noise, course draw"},
+        | ({} if args.size_scale is None else {"size_scale": str(args.size_scale)})
+        | {"typed": typed, "software": "Sculpting Noise, course draw"},
         summary=f"{what}: {steps} in {drawn - loaded:.1f} s, after {loaded - began:.1f} s to load",
         replaces=replaces,
     )
+
+
+def one_prompt(words: Sequence[str]) -> str:
+    """The prompt, which a shell hands over as one word if it stands in quotes.
+
+    Raises:
+        ValueError: none, or several words, with the command that was meant.
+    """
+    if not words:
+        raise ValueError('a prompt is missing: course draw "a cat face, 3d style"')
+    if len(words) > 1:
+        meant = " ".join(words)
+        quoted = shell_word(meant) if re.search(r'["$`!\\]', meant) else f'"{meant}"'
+        raise ValueError(
+            f"the prompt is {len(words)} words without quotes; try: course draw {quoted}"
+        )
+    return words[0]
 
 
 def draw(
@@ -323,29 +350,55 @@ def print_info(path: Path) -> int:
     """
     from PIL import Image, UnidentifiedImageError
 
+    from course_utils.grading.answers.text import printable
+
     try:
         with Image.open(path) as image:
             found = getattr(image, "text", {})
             entries = {key: str(value) for key, value in found.items()}
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not a picture") from None
-    if "prompt" not in entries or "num_steps" not in entries:
+    except (ValueError, SyntaxError, OSError, Image.DecompressionBombError) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise  # not there, or not to be read
+        raise ValueError(f"{path} is damaged, or no picture to trust: {error}") from None
+    seeds = entries.get("seed", "").split()
+    if not entries.keys() >= NEEDED or not seeds or not all(map(str.isdecimal, seeds)):
         raise ValueError(f"{path} does not say how it was made; `course draw` did not write it")
-    width = max(map(len, entries))
+    width = max(map(len, map(printable, entries)))
     for key, value in entries.items():
-        print(f"{key:<{width}}  {value}")
-    print(f"\n{shlex.join(command(entries))}")
+        print(f"{printable(key):<{width}}  {printable(value)}")
+    print(f"\n{' '.join(map(shell_word, command(entries)))}")
     return 0
 
 
 def command(entries: Mapping[str, str]) -> Sequence[str]:
     """The command line that draws a picture again: it gives the model the very same words."""
     seeds = entries["seed"].split()
-    words = ["course", "draw", entries["prompt"], "--literal", "--seed", seeds[0]]
+    options = {"--seed": seeds[0]}
     if len(seeds) > 1:
-        words += ["--count", str(len(seeds))]
+        options["--count"] = str(len(seeds))
     if entries.get("negative_prompt"):
-        words += ["--negative", entries["negative_prompt"]]
+        options["--negative"] = entries["negative_prompt"]
     for key in ("num_steps", "guidance_scale", "guidance_rescale", "sampler"):
-        words += [OPTIONS[key], entries[key]]
-    return [*words, "--model", entries["model"]]
+        options[OPTIONS[key]] = entries[key]
+    if "size_scale" in entries:
+        options["--size-scale"] = entries["size_scale"]
+    options["--model"] = entries["model"]
+    words = ["--literal"]
+    for option, value in options.items():
+        words += [f"{option}={value}"] if value.startswith("-") else [option, value]
+    prompt = entries["prompt"]
+    if prompt.startswith("-"):  # behind two dashes nothing is an option
+        return ["course", "draw", *words, "--", prompt]
+    return ["course", "draw", prompt, *words]
+
+
+def shell_word(word: str) -> str:
+    """A word as a shell reads it; what does not print is written as its escape."""
+    from course_utils.grading.answers.text import printable
+
+    if printable(word) == word:
+        return shlex.quote(word)
+    signs = ("\\" + sign if sign in "\\'" else printable(sign) for sign in word)
+    return f"$'{''.join(signs)}'"
