@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.machine import cores, cpu_model, gpus, memory, nvidia_gpu, system, usable_cores
+from course_utils.shadows import importable_names, shadows
 
 PYTHONS = ((3, 11), (3, 13))  # oldest and newest that the course runs on
 ROOM = 10**9  # bytes of disk below which training runs and notebooks get into trouble
@@ -92,6 +93,7 @@ def examine() -> Findings:
         *python_problems(),
         *version_problems(),
         *jupyter_problems(),
+        *shadow_problems(),
         *disk_problems(),
     ]
     try:
@@ -312,6 +314,19 @@ def jupyter_problems() -> Iterator[Problem]:
             f"Run `{sys.executable} -m ipykernel install --sys-prefix --name python3`, or delete "
             "that folder.",
         )
+
+
+def shadow_problems() -> Iterator[Problem]:
+    """Files beside the notebooks, or here, that would be imported in place of a package."""
+    names = importable_names([*locked_versions(ROOT / "requirements.lock"), *needed_packages()])
+    folders = [ROOT, ROOT / "notebooks", *sorted((ROOT / "challenges").glob("**/")), Path.cwd()]
+    for folder in dict.fromkeys(map(Path.resolve, folders)):
+        for path, module in shadows(folder, names):
+            yield Problem(
+                f"{path} hides the package {module}: `import {module}` in a notebook beside it "
+                "takes this file.",
+                "Rename it or move it away, then restart the notebook's kernel.",
+            )
 
 
 def disk_problems() -> Iterator[Problem]:
