@@ -287,6 +287,8 @@ def test_odd_prompts_are_drawn_and_spoken_of(visitor: SimpleNamespace, text: str
 def test_what_is_typed_is_read_for_the_model(
     visitor: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from playwright.sync_api import expect
+
     page = visitor.page
     link = "#prompt=draw+me+a+fluffy+kitteh&negative=a+kitteh&steps=2&seed=11"
     page.evaluate("(link) => { location.hash = link; }", link)
@@ -300,8 +302,7 @@ def test_what_is_typed_is_read_for_the_model(
     )  # what is not wanted is not read
     expected = to_uint8(drawn.pixels)[0].permute(1, 2, 0).numpy().astype(int)
     assert abs(canvas_pixels(page.locator("#big canvas").first) - expected).max() <= 1
-    line = page.locator("#keep pre").text_content().partition("\n")[0]
-    assert shlex.split(line)[:4] == ["course", "draw", "a cat face", "--literal"]
+    expect(page.locator("#keep pre")).to_contain_text("course draw 'a cat face' --literal")
     with page.expect_download() as download:
         page.get_by_role("button", name="Save PNG").click()
     path = tmp_path / "saved.png"
@@ -326,10 +327,9 @@ def test_words_are_taken_literally_on_request(visitor: SimpleNamespace) -> None:
     finish(page)
     expect(page.locator("#read")).not_to_contain_text("Read as")
     assert "literal=true" in page.evaluate("location.hash")
-    line = page.locator("#keep pre").text_content().partition("\n")[0]
-    assert shlex.split(line)[:4] == ["course", "draw", "a fluffy kitteh", "--literal"]
+    expect(page.locator("#keep pre")).to_contain_text("course draw 'a fluffy kitteh' --literal")
     page.get_by_role("tab", name="Two prompts").click()
-    page.get_by_label("The other prompt").fill("a kitteh")
+    page.get_by_role("textbox", name="The other prompt").fill("a kitteh")
     page.get_by_role("button", name="Draw both").click()
     expect(page.locator("#panel-compare figcaption span").nth(1)).to_have_text("a kitteh")
     finish(page)
