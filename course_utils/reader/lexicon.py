@@ -151,7 +151,8 @@ class Lexicon:
     def as_dict(self, vocabulary: Words) -> dict[str, Any]:
         """All of it as plain lists, for a reader in another language: the playground's.
 
-        Pairs instead of dictionaries, because their order counts and JavaScript's objects lose it.
+        Pairs instead of dictionaries: an object of JavaScript has names of its own and reorders
+        numbers.
         """
         return {
             "things": [(n, spoken_name(n), with_article(spoken_name(n))) for n in self.names],
