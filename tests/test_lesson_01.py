@@ -167,7 +167,7 @@ def test_exercises_stand_in_the_notebook(notebook: dict[str, Any], cells: dict[s
     check_cells(notebook)
     for exercise in exercises("01"):
         name, id = exercise.name, exercise.name.replace("_", "-")
-        assert f'{name} = check("{exercise.id}", {name})' in cells[f"check-{id}"]
+        assert f'{name} = check("{exercise.id}")' in cells[f"check-{id}"]
         row = f"| `{name}` |"
         line = next(line for line in cells["intro"].splitlines() if line.startswith(row))
         assert line.endswith(f"| {exercise.difficulty} | {exercise.minutes} |")

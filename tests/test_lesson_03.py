@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import linecache
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from course_utils.models import blocks
 from course_utils.models import unet as course_unet
 from course_utils.models.unet import UNetConfig
 from course_utils.plots.unet import picture_rows, run_dots, trace, unet_drawing
+from course_utils.predictions import training_target
 from course_utils.schedules import NoiseSchedule
 from course_utils.training import lesson_03 as longer_runs
 from course_utils.training.ema import EMA
@@ -35,6 +37,15 @@ ANSWERS = {
     "ex-forward": "unet_forward",
     "ex-training-step": "training_step",
     "ex-ema": "ema_update",
+}
+IMPORTED: dict[str, Any] = {  # by the page's first cells
+    "torch": torch,
+    "nn": nn,
+    "Tensor": Tensor,
+    "F": F,
+    "math": math,
+    "training_target": training_target,
+    "NoiseSchedule": NoiseSchedule,
 }
 PARTS = (
     "ex-timestep-embedding",
@@ -74,7 +85,7 @@ def solution() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def page(solution: dict[str, Any]) -> dict[str, Any]:
     """The names that the page defines up to its U-Net, and `cut`."""
-    names: dict[str, Any] = {"torch": torch, "nn": nn, "Tensor": Tensor, "F": F}
+    names = dict(IMPORTED)
     cells = sources(solution)
     for cell in PARTS:
         exec(cells[cell], names)
@@ -276,7 +287,7 @@ def test_the_command_finds_what_it_needs_on_the_page(page: dict[str, Any]) -> No
 
 
 def run_answers(notebook: dict[str, Any]) -> dict[str, Any]:
-    names: dict[str, Any] = {"torch": torch, "nn": nn, "Tensor": Tensor, "F": F}
+    names = dict(IMPORTED)
     cells = sources(notebook)
     for cell in ANSWERS:
         linecache.cache[cell] = (0, None, cells[cell].splitlines(keepends=True), cell)

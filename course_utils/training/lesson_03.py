@@ -26,6 +26,14 @@ from course_utils.pipeline import Pipeline
 NOTEBOOK = Path(__file__).resolve().parents[2] / "solutions" / "03_unet.ipynb"
 FILE = bundled_folder().parent / "lesson_03.safetensors"
 STEPS, SEEDS, DECAY = 2000, 2, 0.995
+IMPORTED = "; ".join(  # by the first cells of the page
+    (
+        "import math",
+        "from course_utils.data import CaptionedEmoji",
+        "from course_utils.predictions import training_target",
+        "from course_utils.schedules import NoiseSchedule",
+    )
+)
 # The cells that `train` needs; of two of them only the part before the text that follows here.
 CELLS = {
     "ex-timestep-embedding": "",
@@ -55,7 +63,7 @@ def page() -> dict[str, Any]:
     cells = {c["id"]: c for c in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]}
     names: dict[str, Any] = {"torch": torch, "nn": torch.nn, "Tensor": torch.Tensor}
     names["pipeline"] = Pipeline.load()
-    exec("from course_utils.data import CaptionedEmoji", names)
+    exec(IMPORTED, names)
     for name, end in CELLS.items():
         source = "".join(cells[name]["source"])
         exec(source.split(end)[0] if end else source, names)
