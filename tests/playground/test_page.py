@@ -424,6 +424,7 @@ def test_one_file_opens_from_the_disk(browser: Browser, tmp_path: Path) -> None:
     assert size == path.stat().st_size <= 35_000_000
     seen = visit(browser, f"{path.as_uri()}#steps=2")
     finish(seen.page)
+    assert seen.page.locator("#read").inner_text().startswith("Read as: a cat face, 3d style")
     assert seen.problems == []
     assert all(url.startswith(("file:", "blob:", "data:")) for url in seen.requests), seen.requests
     assert (

@@ -66,13 +66,16 @@ export async function start(models, makeWorker) {
   async function draw() {
     form.read();
     history.replaceState(null, "", toLink(studio.settings));
-    await showReading();
+    if (!await showReading()) return;
     const settings = { ...studio.settings };
     const { caption } = studio;
     if (await stage.draw()) keep.show(settings, caption);
   }
 
-  /** How the prompt is read, and the caption's words: each shows where the picture looks for it. */
+  /**
+   * Say how the prompt is read, and show the caption's words, each a button that shows where the
+   * picture looks for it. Returns whether there is a caption to draw.
+   */
   async function showReading() {
     stage.lookFor(null);
     try {
@@ -89,8 +92,10 @@ export async function start(models, makeWorker) {
       byId("read").replaceChildren(
         ...[said, ...notes].filter(Boolean).map((text) => h("span", { class: "note", text })),
         ...(chips.length ? [h("span", { text: "Where it looks for each word: " }), ...chips] : []));
+      return true;
     } catch (error) {
       if (!studio.engine.lost) studio.trouble(error.message);
+      return false;
     }
   }
 
@@ -156,8 +161,8 @@ function makeSettings(studio, names, onModel) {
     read() {
       far = guidance.value === Number(guidance.input.max) ? far : null;
       studio.settings = cleanSettings({ model: model.value, prompt: byId("prompt").value,
-        literal: literal.checked, negative: negative.value, steps: steps.value, guidance: far ?? guidance.value,
-        sampler: sampler.value, seed: seed.value }, names);
+        literal: literal.checked, negative: negative.value, steps: steps.value,
+        guidance: far ?? guidance.value, sampler: sampler.value, seed: seed.value }, names);
       form.write();
     },
     write() {

@@ -39,8 +39,8 @@ export class Studio {
 
   /**
    * Draw pictures side by side, after the drawing that runs was stopped. prompts and the like are
-   * lists, one entry a picture; what is left out comes from the settings. Prompts are captions: what a
-   * person typed goes through `read` first.
+   * lists, one entry a picture; what is left out comes from the settings. Prompts are captions:
+   * what a person typed goes through `read` first.
    *
    * Returns {latents, pixels}, or null if another drawing took over.
    */

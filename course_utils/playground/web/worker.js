@@ -18,7 +18,7 @@ let busy = false;
 const QUICK = {
   /** {source} -> what the page must know about the model. */
   async load({ id, source }) {
-    [pipeline, taught, known] = [null, null, null]; // two models at once would not fit into a phone
+    pipeline = taught = known = null; // two models at once would not fit into a phone
     const files = await readFiles(source, (bytes, total) => postMessage({ id, bytes, total }));
     pipeline = new Pipeline(files);
     taught = files[WORDS];
