@@ -13,7 +13,6 @@ import regex
 
 from course_utils.data import load_concepts, subsets
 from course_utils.files import write_atomically
-from course_utils.models.weight_files import WeightsError
 from course_utils.spelling import plain
 
 
@@ -134,6 +133,8 @@ class Vocabulary:
                 kind=str(data.get("kind", "emoji")),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
+            from course_utils.models.weight_files import WeightsError  # torch, which the page goes without
+
             raise WeightsError(f"{path} is not a list of concepts ({error!r})") from error
 
 

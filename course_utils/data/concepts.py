@@ -1,6 +1,7 @@
 """The concepts, their words, their pictures, and which of these are never trained on.
 
-Nothing here needs torch: `CaptionedEmoji` in `emoji.py` puts it all together for training.
+Nothing here needs torch, and the words need not even numpy: `CaptionedEmoji` in `emoji.py` puts it
+all together for training.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 from .captions import STYLES, head_noun, require, spoken_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 SIZE = 64  # side of a picture in pixels
@@ -138,6 +139,9 @@ def load_concepts(subset: str = "all") -> tuple[Concept, ...]:
 
 def _tiles(style: str, tiles: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Cut tiles out of one style's sheet: (n, SIZE, SIZE, 4) uint8."""
+    import numpy as np
+    from PIL import Image
+
     with Image.open(HERE / "art" / f"{style}.webp") as image:
         sheet = np.asarray(image)
     rows, columns = sheet.shape[0] // SIZE, sheet.shape[1] // SIZE
@@ -159,6 +163,8 @@ def load_art(subset: str = "all", styles: Sequence[str] = STYLES) -> NDArray[np.
     Raises:
         ValueError: A subset or style is not known.
     """
+    import numpy as np
+
     for style in styles:
         require("style", style, STYLES)
     tiles = np.array([concept.tile for concept in load_concepts(subset)])

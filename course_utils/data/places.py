@@ -24,7 +24,7 @@ PLACES = (*BACKGROUNDS, *SCENERY)
 
 LIGHTS: dict[str, tuple[float, float, float]] = {
     "plain": (1.0, 1.0, 1.0),
-    "dark": (0.36, 0.38, 0.50),
+    "dark": (0.48, 0.50, 0.64),
     "warm": (1.0, 0.78, 0.52),
 }
 """What each light multiplies red, green and blue by, in the order of light ids."""

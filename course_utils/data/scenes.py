@@ -97,7 +97,7 @@ class Mix:
     same: float = 0.22
     other: float = 0.14
     turned: float = 0.28
-    dark: float = 0.14
+    dark: float = 0.1
     warm: float = 0.14
     damaged: float = 0.3
     small: float = 0.3

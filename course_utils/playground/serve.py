@@ -42,25 +42,27 @@ def make_server(port: int, models: list[Model]) -> ThreadingHTTPServer:
     for model in models:
         for name in model.files():
             paths[f"/models/{model.name}/{name}"] = model.folder / name
-    site = json.dumps(describe(models, offline=False)).encode()
-    return ThreadingHTTPServer((HOST, port), functools.partial(Handler, paths, site))
+    made = {f"/{SITE}": json.dumps(describe(models, offline=False)).encode()}
+    for model in models:
+        made |= {f"/models/{model.name}/{name}": data for name, data in model.made().items()}
+    return ThreadingHTTPServer((HOST, port), functools.partial(Handler, paths, made))
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET for the paths of a list."""
+    """Answers GET for the paths of two lists: of files, and of what was made, with its content."""
 
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, paths: dict[str, Path], site: bytes, *args: object) -> None:
-        self.paths, self.site = paths, site
+    def __init__(self, paths: dict[str, Path], made: dict[str, bytes], *args: object) -> None:
+        self.paths, self.made = paths, made
         super().__init__(*args)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
         """Send a file."""
         path = unquote(urlsplit(self.path).path)
-        if path == f"/{SITE}":
-            self._head(HTTPStatus.OK, TYPES[".json"], len(self.site))
-            self.wfile.write(self.site)
+        if path in self.made:
+            self._head(HTTPStatus.OK, TYPES[".json"], len(self.made[path]))
+            self.wfile.write(self.made[path])
             return
         file = self.paths.get(path)
         if file is None or not file.is_file():

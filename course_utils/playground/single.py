@@ -113,7 +113,7 @@ def _as_function(name: str) -> str:
 
 def pack(model: Model) -> dict[str, str]:
     """Path -> text, or base64 of weights in 8 bits. The VAE's encoder is left out."""
-    packed = {}
+    packed = {name: data.decode() for name, data in model.made().items()}
     for name in model.files():
         path = model.folder / name
         if path.suffix != ".safetensors":

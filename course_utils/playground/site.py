@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.files import write_atomically
+from course_utils.reader.lexicon import lexicon
+from course_utils.vocabulary import Vocabulary
 
 WEB = Path(__file__).parent / "web"
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -31,6 +34,7 @@ MODEL_FILES = (
     "text_encoder/model.safetensors",
 )
 WORDS = "concepts.json"
+READER = "reader.json"  # made for the page: what typed words mean to the model
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,29 @@ class Model:
         optional = [WORDS] if (self.folder / WORDS).is_file() else []
         return [*MODEL_FILES, *optional]
 
+    def made(self) -> dict[str, bytes]:
+        """What the page fetches beside them, which is made here: name -> content."""
+        index = reader_index(self.folder)
+        return {READER: index} if index else {}
+
     def size(self) -> int:
-        """Bytes of all these files."""
-        return sum((self.folder / name).stat().st_size for name in self.files())
+        """Bytes of all that the page fetches."""
+        copied = sum((self.folder / name).stat().st_size for name in self.files())
+        return copied + sum(map(len, self.made().values()))
+
+
+@functools.cache
+def reader_index(folder: Path) -> bytes:
+    """What the page needs to read prompts for a model as `course draw` does, as JSON.
+
+    Returns:
+        The content of `reader.json`; nothing for a model that is given prompts as they stand.
+    """
+    vocabulary = Vocabulary.load(folder)
+    if vocabulary is None or not vocabulary.is_read:
+        return b""
+    index = lexicon(vocabulary).as_dict(vocabulary)
+    return json.dumps(index, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def find_model(name: str) -> Model:
@@ -132,6 +156,8 @@ def build(folder: Path, models: list[Model]) -> int:
     for model in models:
         for name in model.files():
             copy(model.folder / name, folder / "models" / model.name / name)
+        for name, data in model.made().items():
+            write_atomically(folder / "models" / model.name / name, data)
     for name, data in texts.items():
         write_atomically(folder / name, data)
     return sum(map(len, texts.values())) + sum(model.size() for model in models)
@@ -156,6 +182,8 @@ def service_worker(texts: dict[str, bytes], models: list[Model]) -> bytes:
     for model in models:
         for name in model.files():
             digest.update((model.folder / name).read_bytes())
+        for data in model.made().values():
+            digest.update(data)
     text = (WEB / SERVICE_WORKER).read_text(encoding="utf-8")
     text = text.replace('VERSION = ""', f"VERSION = {json.dumps(digest.hexdigest()[:16])}")
     shell = ["./", *sorted(texts)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Hashable, Iterator, Set
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import regex
 
-from course_utils.data.captions import BACKGROUND_WORDS, spoken_name
+from course_utils.data.captions import BACKGROUND_WORDS, STYLE_WORDS, spoken_name, with_article
 from course_utils.data.concepts import Concept, load_concepts, subsets
 from course_utils.spelling import plain, without_accents
 
@@ -147,6 +147,25 @@ class Lexicon:
     def _add(self, phrase: str, bit: Bit) -> Bit:
         """What a phrase means: the first that was said of it."""
         return self._bits.setdefault(" ".join(_keys(phrase)), bit)
+
+    def as_dict(self, vocabulary: Words) -> dict[str, Any]:
+        """All of it as plain lists, for a reader in another language: the playground's.
+
+        Pairs instead of dictionaries: an object of JavaScript has names of its own and reorders
+        numbers.
+        """
+        return {
+            "things": [(n, spoken_name(n), with_article(spoken_name(n))) for n in self.names],
+            "subgroups": [(n, self._subgroups[n]) for n in self.names if n in self._subgroups],
+            "styles": [(s, STYLE_WORDS[s][0]) for s in vocabulary.styles if s in STYLE_WORDS],
+            "backgrounds": [(colour, with_article(colour)) for colour in vocabulary.backgrounds],
+            "phrases": [(p, b.kind, b.value, b.own, b.near) for p, b in self._bits.items()],
+            "weak": list(self._weak.items()),
+            "emoji": list(self._emoji.items()),
+            "plurals": list(self._plurals.items()),
+            "likely": self._slips.known,
+            "real": sorted(self._slips.real),
+        }
 
     # --- a text, bit by bit --------------------------------------------------------------------
 

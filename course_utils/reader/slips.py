@@ -44,16 +44,16 @@ class Slips:
     """
 
     def __init__(self, known: Iterable[str], real: Set[str]) -> None:
-        self._real = real
+        self.real = real
+        self.known = [w for w in dict.fromkeys(known) if len(w) >= SHORTEST and w.isalpha()]
         self._by_letter: dict[str, list[tuple[str, int]]] = defaultdict(list)
-        for word in dict.fromkeys(known):
-            if len(word) >= SHORTEST and word.isalpha():
-                for sign in {word[0], word[1]}:
-                    self._by_letter[sign].append((word, _letters(_sound(word))))
+        for word in self.known:
+            for sign in {word[0], word[1]}:
+                self._by_letter[sign].append((word, _letters(_sound(word))))
 
     def meant(self, word: str) -> str | None:
         """The known word nearest to `word`; None where none is near or the word is a real one."""
-        if len(word) < SHORTEST or not word.isalpha() or is_real(word, self._real):
+        if len(word) < SHORTEST or not word.isalpha() or is_real(word, self.real):
             return None
         word = _sound(word)
         most = 2 if len(word) >= LONG else 1

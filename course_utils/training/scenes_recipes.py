@@ -1,6 +1,9 @@
 """Recipes `scenes-decoder` and `scenes`: the second bundled model, `scenes-64`.
 
-Both start from a VAE of `emoji-64`: the run's own, or the shipped one.
+Both start from a VAE of `emoji-64`: the run's own, or the shipped one. `scenes` starts from random
+weights, or with `course train scenes --start-from course_utils/weights/emoji-64` from a model that
+draws the things already, and learns where and how many. Measured on the 32 things of `scenes`: a
+v-loss of 0.45 took about 5,000 samples from there, 55,000 from random weights.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def test_a_scene_is_things_over_place_in_light(world: World) -> None:
     picture = world.render([scene], torch.Generator().manual_seed(0))[0]
     rgba = world.pose([thing], [STYLES.index("noto")])[0]
     blue = torch.tensor(BACKGROUNDS["blue"])[:, None, None] / 255
-    dark = torch.tensor((0.36, 0.38, 0.50))[:, None, None]
+    dark = torch.tensor((0.48, 0.50, 0.64))[:, None, None]
     assert_close(picture, (rgba[:3] + (1 - rgba[3:]) * blue) * dark * 2 - 1, atol=1e-5, rtol=0)
 
 

@@ -168,8 +168,9 @@ def test_the_link_draws_the_same_again(visitor: SimpleNamespace, site: str) -> N
     expect(visitor.page.locator("#keep")).to_contain_text("The link is copied.")
     link = visitor.page.evaluate("navigator.clipboard.readText()")
     given = dict(parse_qsl(urlsplit(link).fragment, keep_blank_values=True))
-    assert given == {"model": "emoji-64", "prompt": PROMPT, "negative": "a leaf", "steps": "3",
-                     "guidance": "2.5", "sampler": "dpm++2m", "seed": "11"}  # fmt: skip
+    assert given == {"model": "emoji-64", "prompt": PROMPT, "literal": "false",
+                     "negative": "a leaf", "steps": "3", "guidance": "2.5", "sampler": "dpm++2m",
+                     "seed": "11"}  # fmt: skip
 
 
 def test_the_same_in_python_is_python(visitor: SimpleNamespace) -> None:
@@ -177,7 +178,7 @@ def test_the_same_in_python_is_python(visitor: SimpleNamespace) -> None:
     page.get_by_role("button", name="The same in Python").click()
     line, _, program = page.locator("#keep pre").inner_text().partition("\n")
     words = shlex.split(line)
-    assert words[:3] == ["course", "draw", PROMPT]
+    assert words[:4] == ["course", "draw", PROMPT, "--literal"]
     calls = [node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.Call)]
     drawn = next(c for c in calls if getattr(c.func, "attr", "") == "draw")
     given = {k.arg: ast.literal_eval(k.value) for k in drawn.keywords}
@@ -283,6 +284,64 @@ def test_odd_prompts_are_drawn_and_spoken_of(visitor: SimpleNamespace, text: str
         assert page.locator("#read .note").count() >= 1
 
 
+def test_what_is_typed_is_read_for_the_model(
+    visitor: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from playwright.sync_api import expect
+
+    page = visitor.page
+    link = "#prompt=draw+me+a+fluffy+kitteh&negative=a+kitteh&steps=2&seed=11"
+    page.evaluate("(link) => { location.hash = link; }", link)
+    page.wait_for_function("() => document.querySelector('#read').textContent.includes('kitteh')")
+    finish(page)
+    said = page.locator("#read .note").inner_text()
+    assert said == 'Read as: a cat face; taking "kitteh" as a cat face; left out: draw me, fluffy.'
+    assert page.locator("#read .chip").all_inner_texts() == ["a", "cat", "face"]
+    drawn = Pipeline.load("emoji-64", device="cpu").draw(
+        "a cat face", "a kitteh", num_steps=2, seed=11
+    )  # what is not wanted is not read
+    expected = to_uint8(drawn.pixels)[0].permute(1, 2, 0).numpy().astype(int)
+    assert abs(canvas_pixels(page.locator("#big canvas").first) - expected).max() <= 1
+    expect(page.locator("#keep pre")).to_contain_text("course draw 'a cat face' --literal")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save PNG").click()
+    path = tmp_path / "saved.png"
+    download.value.save_as(path)
+    with Image.open(path) as image:
+        assert image.text["prompt"] == "a cat face"
+        assert image.text["typed"] == "draw me a fluffy kitteh"
+        assert command(image.text)[:4] == ["course", "draw", "a cat face", "--literal"]
+    assert print_info(path) == 0
+    assert "draw me a fluffy kitteh" in capsys.readouterr().out
+
+
+def test_words_are_taken_literally_on_request(visitor: SimpleNamespace) -> None:
+    from playwright.sync_api import expect
+
+    page = visitor.page
+    page.get_by_label("Steps", exact=True).fill("1")
+    page.locator("#prompt").fill("a fluffy kitteh")
+    page.get_by_label("Take my words literally").check()
+    chips = page.locator("#read .chip")
+    expect(chips).to_have_text(["a", "fluffy", "kitteh"], timeout=PATIENCE)
+    finish(page)
+    expect(page.locator("#read")).not_to_contain_text("Read as")
+    assert "literal=true" in page.evaluate("location.hash")
+    expect(page.locator("#keep pre")).to_contain_text("course draw 'a fluffy kitteh' --literal")
+    page.get_by_role("tab", name="Two prompts").click()
+    page.get_by_role("textbox", name="The other prompt").fill("a kitteh")
+    page.get_by_role("button", name="Draw both").click()
+    expect(page.locator("#panel-compare figcaption span").nth(1)).to_have_text("a kitteh")
+    finish(page)
+    page.get_by_label("Take my words literally").uncheck()
+    expect(chips).to_have_text(["a", "cat", "face"], timeout=PATIENCE)
+    finish(page)
+    page.get_by_role("button", name="Draw both").click()
+    expect(page.locator("#panel-compare figcaption span").nth(1)).to_have_text("a cat face")
+    finish(page)
+    assert "literal=false" in page.evaluate("location.hash")
+
+
 # --- what goes wrong -----------------------------------------------------------------------------
 
 
@@ -365,6 +424,7 @@ def test_one_file_opens_from_the_disk(browser: Browser, tmp_path: Path) -> None:
     assert size == path.stat().st_size <= 35_000_000
     seen = visit(browser, f"{path.as_uri()}#steps=2")
     finish(seen.page)
+    assert seen.page.locator("#read").inner_text().startswith("Read as: a cat face, 3d style")
     assert seen.problems == []
     assert all(url.startswith(("file:", "blob:", "data:")) for url in seen.requests), seen.requests
     assert (

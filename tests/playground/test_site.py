@@ -58,10 +58,10 @@ def test_an_unknown_model_is_refused(name: str, capsys: pytest.CaptureFixture[st
 
 
 def test_it_needs_no_torch(tmp_path: Path) -> None:
-    """Where nothing is installed, as in the workflow that publishes the page."""
+    """Where little is installed, as in the workflow that publishes the page."""
     code = (
         "import sys\n"
-        "for name in ('torch', 'numpy', 'diffusers', 'transformers', 'safetensors'):\n"
+        "for name in ('torch', 'numpy', 'PIL', 'diffusers', 'transformers', 'safetensors'):\n"
         "    sys.modules[name] = None\n"
         "from course_utils.cli import main\n"
         f"sys.exit(main(['playground', '--out', {str(tmp_path / 'site')!r}]))"
@@ -91,6 +91,7 @@ def test_the_server_hands_out_its_list_and_nothing_else() -> None:
         assert "unsafe-inline" not in policy
         assert get("/app.js")[1]["Content-Type"].startswith("text/javascript")
         assert get("/models/emoji-64/unet/config.json")[0] == 200
+        assert b'"a cat face"' in get("/models/emoji-64/reader.json")[2]
         for path in ("/__init__.py", "/../site.py", "/%2e%2e/site.py", "/models/clip/config.json",
                      "/models/emoji-64/model_index.json", "//etc/passwd"):  # fmt: skip
             assert get(path)[0] == 404, path

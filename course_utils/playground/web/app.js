@@ -36,7 +36,6 @@ export async function start(models, makeWorker) {
   const stage = new Stage(studio);
   studio.settings = fromLink(location.hash, names);
   const form = makeSettings(studio, names, () => load());
-  let caption = studio.settings.prompt; // what the model was given for the last picture
 
   /** Load the model of the settings, then draw. */
   async function load() {
@@ -58,7 +57,7 @@ export async function start(models, makeWorker) {
       if (!studio.engine.lost) studio.trouble(error.message, button("Try again", () => load()));
       return;
     }
-    form.limitSteps(studio.model.T);
+    form.fit(studio.model);
     setEnabled(true);
     makeTabs(studio, stage);
     await draw();
@@ -67,17 +66,21 @@ export async function start(models, makeWorker) {
   async function draw() {
     form.read();
     history.replaceState(null, "", toLink(studio.settings));
-    await showReading();
+    if (!await showReading()) return;
     const settings = { ...studio.settings };
+    const { caption } = studio;
     if (await stage.draw()) keep.show(settings, caption);
   }
 
-  /** How the prompt is read: its words, each a button that shows where the picture looks for it. */
+  /**
+   * Say how the prompt is read, and show the caption's words, each a button that shows where the
+   * picture looks for it. Returns whether there is a caption to draw.
+   */
   async function showReading() {
     stage.lookFor(null);
     try {
-      const { caption: read, notes, words } = await studio.read(studio.settings.prompt);
-      caption = read;
+      const { caption, said, notes, words } = await studio.read(studio.settings.prompt);
+      studio.caption = caption;
       const chips = words.map((word) => button(word.text, (event) => {
         const on = event.target.getAttribute("aria-pressed") !== "true";
         for (const chip of byId("read").querySelectorAll(".chip")) {
@@ -86,10 +89,13 @@ export async function start(models, makeWorker) {
         event.target.setAttribute("aria-pressed", String(on));
         stage.lookFor(on ? word : null);
       }, { class: "chip", "aria-pressed": "false", title: "Where does the picture look for this?" }));
-      byId("read").replaceChildren(...(words.length ? ["Read as: ", ...chips] : []),
-        ...notes.map((note) => h("span", { class: "note", text: ` ${note}` })));
+      byId("read").replaceChildren(
+        ...[said, ...notes].filter(Boolean).map((text) => h("span", { class: "note", text })),
+        ...(chips.length ? [h("span", { text: "Where it looks for each word: " }), ...chips] : []));
+      return true;
     } catch (error) {
       if (!studio.engine.lost) studio.trouble(error.message);
+      return false;
     }
   }
 
@@ -100,6 +106,7 @@ export async function start(models, makeWorker) {
     event.preventDefault();
     if (!byId("draw").disabled) draw();
   });
+  byId("literal").addEventListener("change", () => { if (!byId("draw").disabled) draw(); });
   byId("idea").addEventListener("click", () => {
     byId("prompt").value = idea(studio.model);
     form.newSeed();
@@ -145,6 +152,7 @@ function makeSettings(studio, names, onModel) {
   const dice = button("⚄", newSeed, { "aria-label": "Another seed", title: "Another seed" });
   const seedField = field("Seed", seed);
   seedField.append(h("div", { class: "seed" }, seed, dice));
+  const literal = byId("literal");
   byId("settings").append(field("Model", model), field("Sampler", sampler), field("Steps", steps),
     guidance.el, seedField, field("Not in the picture", negative));
   let far = null; // a guidance from a link, beyond the slider
@@ -153,20 +161,23 @@ function makeSettings(studio, names, onModel) {
     read() {
       far = guidance.value === Number(guidance.input.max) ? far : null;
       studio.settings = cleanSettings({ model: model.value, prompt: byId("prompt").value,
-        negative: negative.value, steps: steps.value, guidance: far ?? guidance.value,
-        sampler: sampler.value, seed: seed.value }, names);
+        literal: literal.checked, negative: negative.value, steps: steps.value,
+        guidance: far ?? guidance.value, sampler: sampler.value, seed: seed.value }, names);
       form.write();
     },
     write() {
       const now = studio.settings;
       byId("prompt").value = now.prompt;
       [model.value, sampler.value, negative.value] = [now.model, now.sampler, now.negative];
-      [steps.value, seed.value] = [now.steps, now.seed];
+      [steps.value, seed.value, literal.checked] = [now.steps, now.seed, now.literal];
       far = now.guidance > Number(guidance.input.max) ? now.guidance : null;
       guidance.set(now.guidance);
     },
     newSeed,
-    limitSteps(T) { steps.max = T; },
+    fit({ T, isRead }) {
+      steps.max = T;
+      literal.parentElement.hidden = !isRead; // else the prompt is taken literally anyway
+    },
   };
   model.addEventListener("change", () => { form.read(); onModel(); });
   form.write();

@@ -2,7 +2,6 @@
 
 import { button, field, figure, h } from "./dom.js";
 import { paint, paintDifference } from "./pictures.js";
-import { cleanText } from "./settings.js";
 import { shownSteps } from "./studio.js";
 
 export function comparePanel(studio) {
@@ -24,7 +23,8 @@ export function comparePanel(studio) {
   way.addEventListener("input", () => show(Number(way.value)));
 
   const draw = async () => {
-    const prompts = [studio.settings.prompt, cleanText(other.value)];
+    const prompts = [studio.caption, await studio.captionOf(other.value)];
+    if (prompts[1] === null) return;
     one.text.textContent = prompts[0];
     two.text.textContent = prompts[1];
     frames = [];

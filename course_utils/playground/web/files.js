@@ -6,6 +6,7 @@
 import { CONFIGS, MERGES, WEIGHTS } from "./pipeline.js";
 
 export const WORDS = "concepts.json"; // what the model was taught to draw; a model may lack it
+export const READER = "reader.json"; // what typed words mean to it, where its prompts are read
 
 /** All files of a model, as `Pipeline` takes them. tell(bytes so far, bytes in all) meanwhile. */
 export async function readFiles(source, tell) {
@@ -15,8 +16,14 @@ export async function readFiles(source, tell) {
   files[MERGES] = new TextDecoder().decode(await read(MERGES));
   const words = await read(WORDS).catch(() => null);
   files[WORDS] = words && parse(words, WORDS);
+  files[READER] = isRead(files[WORDS]) ? parse(await read(READER), READER) : null;
   for (const path of Object.values(WEIGHTS)) files[path] = (await read(path)).buffer;
   return files;
+}
+
+/** Whether prompts are read for a model; captions of scenes are as people type. */
+function isRead(taught) {
+  return taught !== null && (taught.kind ?? "emoji") === "emoji";
 }
 
 function parse(bytes, path) {

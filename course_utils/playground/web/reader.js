@@ -1,13 +1,22 @@
 // What a person typed -> the caption that the model is given, and what to say about it.
 //
-// Models differ in what they were taught; `taught` is the model's concepts.json, or null.
+// Models differ in what they were taught. `known` is the Lexicon of a model for which prompts are
+// read as `course draw` reads them, else null; `taught` is the model's concepts.json, or null.
+
+import { describe, read } from "./reading.js";
 
 /**
- * Returns {caption, notes}: the text for the tokenizer, and a sentence for each thing that a person
- * should know before the picture.
+ * Returns {caption, said, notes}: the text for the tokenizer, a sentence on how the prompt was read
+ * ("" where it is taken as it stands), and one for each thing that a person should know before the
+ * picture.
  */
-export function readPrompt(text, taught, tokenizer) {
-  return { caption: text, notes: notesOn(text, taught, tokenizer) };
+export function readPrompt(text, { known, taught, tokenizer }, literal = false) {
+  if (literal || !known) {
+    return { caption: text, said: "", notes: notesOn(text, taught, tokenizer) };
+  }
+  const reading = read(text, known), sentence = describe(reading);
+  return { caption: reading.caption, said: `${sentence[0].toUpperCase()}${sentence.slice(1)}.`,
+    notes: [] };
 }
 
 function notesOn(text, taught, tokenizer) {

@@ -36,6 +36,7 @@ export function cleanSettings(given, models) {
   return {
     model: models.includes(given.model) ? given.model : models[0],
     prompt: cleanText(given.prompt ?? DEFAULTS.prompt),
+    literal: String(given.literal) === "true", // whether the prompt is taken as it stands
     negative: cleanText(given.negative ?? ""),
     steps: cleanNumber("steps", given.steps ?? null),
     guidance: cleanNumber("guidance", given.guidance ?? null),
@@ -53,10 +54,11 @@ export function toLink(settings) {
   return `#${new URLSearchParams(Object.entries(settings))}`;
 }
 
-/** What `course draw` writes into a PNG file. */
+/** What `course draw` writes into a PNG file; `prompt` is what the model was given. */
 export function metadata(settings, caption) {
   return {
     prompt: caption,
+    typed: settings.prompt,
     negative_prompt: settings.negative,
     seed: String(settings.seed),
     num_steps: String(settings.steps),
@@ -68,12 +70,12 @@ export function metadata(settings, caption) {
   };
 }
 
-/** The same picture from a terminal and from a notebook. */
+/** The same picture from a terminal and from a notebook: both take the caption as it stands. */
 export function inPython(settings, caption) {
   const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`);
   const python = JSON.stringify; // a text of JSON's is one of Python's
   const { negative, steps, guidance, sampler, seed, model } = settings;
-  const words = ["course", "draw", caption, ...(negative ? ["--negative", negative] : []),
+  const words = ["course", "draw", caption, "--literal", ...(negative ? ["--negative", negative] : []),
     "--steps", `${steps}`, "--guidance", `${guidance}`, "--sampler", sampler, "--seed", `${seed}`,
     "--model", model];
   return [

@@ -31,8 +31,7 @@ export function sheetPanel(studio) {
         h("th", { scope: "row", text: `seed ${seeds[i]}` }),
         ...row.map((cell) => h("td", {}, cell)))))));
     for (const [c, guidance] of columns.entries()) { // a column at a time, side by side
-      const done = await studio.draw({ seeds, guidance, prompts: seeds.map(() =>
-        studio.settings.prompt) });
+      const done = await studio.draw({ seeds, guidance });
       if (!done) return;
       const n = done.pixels.length / rows;
       seeds.forEach((seed, i) => {

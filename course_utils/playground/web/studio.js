@@ -10,6 +10,7 @@ export class Studio {
     this.engine = engine;
     this.model = null;    // what the worker said about it
     this.settings = null; // of the next drawing
+    this.caption = "";    // what the model is given for the settings' prompt
     this.drawing = null;  // the promise of the one that runs
   }
 
@@ -38,7 +39,8 @@ export class Studio {
 
   /**
    * Draw pictures side by side, after the drawing that runs was stopped. prompts and the like are
-   * lists, one entry a picture; what is left out comes from the settings.
+   * lists, one entry a picture; what is left out comes from the settings. Prompts are captions:
+   * what a person typed goes through `read` first.
    *
    * Returns {latents, pixels}, or null if another drawing took over.
    */
@@ -47,7 +49,7 @@ export class Studio {
     const { settings } = this, count = what.prompts?.length ?? what.seeds?.length ?? 1;
     const each = (value) => Array(count).fill(value);
     const ask = {
-      prompts: each(settings.prompt), negatives: each(settings.negative),
+      prompts: each(this.caption), negatives: each(settings.negative),
       seeds: each(settings.seed), count: settings.steps, guidance: settings.guidance,
       sampler: settings.sampler, ...what,
     };
@@ -92,8 +94,19 @@ export class Studio {
     return list.map((_, i) => pixels.slice(i * n, (i + 1) * n));
   }
 
+  /** How a text is read for the model: {caption, said, notes, words}. */
   read(text) {
-    return this.engine.ask("read", { text: cleanText(text) });
+    return this.engine.ask("read", { text: cleanText(text), literal: this.settings.literal });
+  }
+
+  /** What the model is given for a text beside the settings' prompt; null without an engine. */
+  async captionOf(text) {
+    try {
+      return (await this.read(text)).caption;
+    } catch (error) {
+      if (!this.engine.lost) this.trouble(error.message);
+      return null;
+    }
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { button, field, figure, h } from "./dom.js";
 import { paint } from "./pictures.js";
-import { cleanNumber, cleanText } from "./settings.js";
+import { cleanNumber } from "./settings.js";
 
 const STOPS = 9; // pictures on the way, both ends included
 const AT_ONCE = 3;
@@ -50,7 +50,8 @@ export function travelPanel(studio) {
     pause();
     frames = [];
     way.disabled = play.disabled = true;
-    const [from, to] = [studio.settings.prompt, cleanText(prompt.value)];
+    const [from, to] = [studio.caption, await studio.captionOf(prompt.value)];
+    if (to === null) return;
     const [seedFrom, seedTo] = [studio.settings.seed, cleanNumber("seed", seed.value)];
     for (let first = 0; first < STOPS; first += AT_ONCE) {
       const shares = Array.from({ length: AT_ONCE }, (_, i) => (first + i) / (STOPS - 1));

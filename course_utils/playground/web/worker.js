@@ -4,12 +4,13 @@
 // {id, step} on its way. Drawings are made one after another. Between two steps everything else is
 // answered: a scrubbing hand need not wait for the picture.
 
-import { readFiles, WORDS } from "./files.js";
+import { READER, readFiles, WORDS } from "./files.js";
+import { Lexicon } from "./lexicon.js";
 import { concatenate, lerp, Pipeline, slerp } from "./pipeline.js";
 import { Generator } from "./noise.js";
 import { readPrompt } from "./reader.js";
 
-let pipeline = null, taught = null;
+let pipeline = null, taught = null, known = null;
 const waiting = { quick: [], drawings: [] };
 const stopped = new Set();
 let busy = false;
@@ -17,10 +18,11 @@ let busy = false;
 const QUICK = {
   /** {source} -> what the page must know about the model. */
   async load({ id, source }) {
-    [pipeline, taught] = [null, null]; // two models at once would not fit into a phone
+    pipeline = taught = known = null; // two models at once would not fit into a phone
     const files = await readFiles(source, (bytes, total) => postMessage({ id, bytes, total }));
     pipeline = new Pipeline(files);
     taught = files[WORDS];
+    known = files[READER] && new Lexicon(files[READER]);
     const { unet, text, vae, schedule } = pipeline;
     const numbers = (prefix) => Object.entries(pipeline.machine.weights)
       .filter(([name]) => name.startsWith(prefix))
@@ -30,6 +32,7 @@ const QUICK = {
       pixels: unet.config.sample_size * 2 ** (vae.config.block_out_channels.length - 1),
       tokens: text.length, width: text.config.hidden_size, T: schedule.T,
       numbers: { text: numbers("text."), unet: numbers("unet."), vae: numbers("vae.") },
+      isRead: known !== null, // whether prompts are read before they are drawn
       concepts: taught?.concepts.map(({ name }) => name) ?? [],
       styles: taught?.styles ?? [],
       backgrounds: taught?.kind === "scenes" ? [] : taught?.backgrounds ?? [], // those are places
@@ -37,10 +40,10 @@ const QUICK = {
     };
   },
 
-  /** {text} -> {caption, notes, words}: how a prompt is read. */
-  read({ text }) {
-    const { caption, notes } = readPrompt(text, taught, pipeline.tokenizer);
-    return { caption, notes, words: pipeline.tokenizer.words(caption) };
+  /** {text, literal} -> {caption, said, notes, words}: how a prompt is read. */
+  read({ text, literal }) {
+    const { tokenizer } = pipeline, found = readPrompt(text, { known, taught, tokenizer }, literal);
+    return { ...found, words: tokenizer.words(found.caption) };
   },
 
   /** {latents: (B, 4, h, w)} -> pixels (B, 3, 8h, 8w). */
@@ -56,7 +59,7 @@ function statesOf(text) {
   if (typeof text !== "string") {
     return lerp(statesOf(text.from), statesOf(text.to), text.share);
   }
-  return pipeline.encode([readPrompt(text, taught, pipeline.tokenizer).caption]);
+  return pipeline.encode([text]);
 }
 
 /** A seed's noise, or a point on the way between two seeds' noises. */
@@ -66,7 +69,8 @@ function noiseOf(seed) {
 }
 
 /**
- * {prompts, negatives, seeds, ...} as `Pipeline.steps` takes them, a text or seed a picture.
+ * {prompts, negatives, seeds, ...} as `Pipeline.steps` takes them, a text or seed a picture; the
+ * prompts are captions, nothing is read here.
  * `decode`: numbers of the steps whose x and x0 are sent as pixels, too.
  * Returns {latents, pixels} of the finished pictures; null if it was stopped.
  */
