@@ -283,6 +283,13 @@ def read_schedule(folder: str | Path) -> NoiseSchedule:
     kind = str(config.get("_class_name", ""))
     if "FlowMatch" in kind:
         raise WeightsError(f"{path} is a {kind}; expected a schedule of betas, as in version 1.x.")
+    betas = config.get("trained_betas")
+    if betas is not None and not (
+        isinstance(betas, list) and betas and all(type(beta) in (int, float) for beta in betas)
+    ):
+        raise WeightsError(
+            f"trained_betas in {path} is {str(betas)[:40]}; expected a list of numbers, or null."
+        )
     leading = kind in {"DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LCMScheduler", ""}
     spacing = config.get("timestep_spacing", "leading" if leading else "linspace")
     try:

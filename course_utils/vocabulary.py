@@ -133,7 +133,7 @@ class Vocabulary:
                 kind=str(data.get("kind", "emoji")),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            from course_utils.models.weight_files import WeightsError  # torch, which the page goes without
+            from course_utils.models.base import WeightsError  # torch, which the page goes without
 
             raise WeightsError(f"{path} is not a list of concepts ({error!r})") from error
 

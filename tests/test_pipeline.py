@@ -453,6 +453,28 @@ def test_tokens_without_embeddings(tmp_path: Path, tiny_folder: Path) -> None:
         Pipeline.load(tmp_path / "model")
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("trained_betas", ["x", [None], [["a"]], {}, [], 3]),
+        ("num_train_timesteps", ["1000", None, 1.5]),
+        ("beta_start", [None, "a", [1]]),
+        ("steps_offset", [None, "1"]),
+        ("prediction_type", [None, 3, ["epsilon"]]),
+        ("timestep_spacing", [None, ["leading"]]),
+        ("set_alpha_to_one", ["yes", None]),
+    ],
+)
+def test_a_scheduler_field_of_another_type_is_named(
+    tmp_path: Path, tiny_folder: Path, name: str, values: list[object]
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    for value in values:
+        edit("scheduler/scheduler_config.json", **{name: value})(tmp_path / "model")
+        with pytest.raises(WeightsError, match=rf"{name}\b.* is .*expected"):
+            hub.read_schedule(tmp_path / "model" / "scheduler")
+
+
 @pytest.mark.parametrize("size", [None, [8, 12], "8"])
 def test_latents_without_a_square_size(tmp_path: Path, tiny_folder: Path, size: object) -> None:
     shutil.copytree(tiny_folder, tmp_path / "model")
