@@ -27,7 +27,7 @@ from course_utils.schedules import NoiseSchedule
 from course_utils.training.clip import CLIPTask, augment
 from course_utils.training.denoiser import Bank, DenoiserTask, build_bank
 from course_utils.training.loop import Settings
-from course_utils.training.recipes import make_schedule, split_batch
+from course_utils.training.recipes import RECIPES, make_schedule, split_batch
 from course_utils.training.vae import VAETask
 
 WIDTH = 12
@@ -408,7 +408,7 @@ def test_a_chain_that_was_cut_ends_the_same(
         shutil.rmtree(folder / lost)
     assert train_all(folder) == 0
     paths = list(chain.rglob("*.safetensors"))
-    assert len(paths) == 5 + 5 + 1  # checkpoints, weights, the captions' tokens
+    assert len(paths) == 7 + 8 + 2  # checkpoints, weights, the captions' tokens and the scenes
     for path in paths:
         # Tensor by tensor: a checkpoint's note also holds the seconds that it took.
         again, before = load_file(folder / path.relative_to(chain)), load_file(path)
@@ -416,7 +416,7 @@ def test_a_chain_that_was_cut_ends_the_same(
         for name, tensor in before.items():
             assert torch.equal(again[name], tensor), (path, name)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["clip", "judge", "vae", "decoder", "denoiser"]
+    assert [line.split(":")[0] for line in lines] == list(RECIPES)
 
 
 @pytest.mark.parametrize(
