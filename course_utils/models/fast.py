@@ -18,7 +18,6 @@ a network on a GPU, gradients, hooks, timesteps that differ within a batch, othe
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -231,6 +230,12 @@ class Attend:
 class FastUNet:
     """What `prepare` makes; called like the `UNet` that it stands for."""
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        """None: a copied network prepares a copy of its own, from its own weights."""
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()  # nor is it kept in a pickled network
+
     def __init__(self, unet: UNet) -> None:
         self.unet, self.signature, self.parts = unet, signature(unet), list(unet.modules())
         self.residuals: list[Residual] = []
@@ -342,10 +347,10 @@ def prepare(unet: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     if not is_copied(unet):
         return unet
     assert isinstance(unet, UNet)
-    fast = _copies.get(unet)
+    fast = vars(unet).get(COPY)
     if fast is None or fast.signature != signature(unet):
         with torch.no_grad():
-            fast = _copies[unet] = FastUNet(unet)
+            fast = vars(unet)[COPY] = FastUNet(unet)
     copy = fast
 
     def denoise(x_t: Tensor, t: Tensor, text_states: Tensor) -> Tensor:
@@ -354,7 +359,7 @@ def prepare(unet: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return denoise
 
 
-_copies: weakref.WeakKeyDictionary[nn.Module, FastUNet] = weakref.WeakKeyDictionary()
+COPY = "_prepared_copy"  # where a network keeps its copy, so that the two go together
 
 
 def is_copied(unet: nn.Module) -> bool:

@@ -5,7 +5,6 @@ They are skipped where there is no Chromium, unless COURSE_BROWSER is "required"
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,25 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
-    required = os.environ.get("COURSE_BROWSER") == "required"
-    if not required:
-        pytest.importorskip("playwright", reason="playwright is not installed")
-    from harness import FLAGS, chromium
-    from playwright.sync_api import sync_playwright
-
-    path = chromium()
-    if path is None and not required:
-        pytest.skip("there is no Chromium; install it, or name it in COURSE_CHROMIUM")
-    assert path is not None, "COURSE_BROWSER=required, and there is no Chromium"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="session")

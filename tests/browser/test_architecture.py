@@ -105,7 +105,9 @@ def test_what_comes_out(notebook: Notebook, shown: View) -> None:
     count = shown.part("shots").locator("img").count()
     assert count == STEPS + 1 == shown.part("guesses").locator("img").count()
     noisy, guess = shown.pixels("shots", count - 1), shown.pixels("guesses", count - 1)
-    assert (noisy == guess).all() and (noisy == end(shown)).all(), "both rows end in the picture"
+    picture = end(shown).astype(int)
+    assert (noisy == guess).all(), "both rows end in the same picture"
+    assert abs(noisy - picture).max() <= 1, "and that is the picture"
     assert (shown.pixels("shots", 0) != noisy).any()
     run(shown, "decoder")
     assert (shown.pixels("shots") == end(shown)).all()

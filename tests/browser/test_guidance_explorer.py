@@ -142,7 +142,7 @@ def test_it_draws_a_prompt_of_ones_own(notebook: Notebook, shown: View, tmp_path
     field(shown, "count").fill("2")
     shown.button("Draw at w = 2").press("Enter")
     shown.expect_text("grid", "2 seeds at w = 2; computed live in")
-    shown.expect_message("ferociuos", role="alert")
+    shown.expect_message("left out: ferociuos")
     shown.expect_pixels_change("grid", before)
     expect(shown.part("grid").locator("img")).to_have_count(2)
     assert "panda, not green" in shown.part("subject").locator("option:checked").inner_text()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import pickle
+import weakref
 from typing import Any
 
 import pytest
@@ -143,9 +147,9 @@ def test_text_and_time_are_worked_out_once_a_prompt(monkeypatch: pytest.MonkeyPa
     x_T, _, states = inputs(1)
     cond = Conditioning(states, -states)
     denoiser = guide(prepare(unet), 3.0)
-    copy = module._copies[unet]
+    prepared = vars(unet)[module.COPY]
     read: list[Tensor] = []
-    for attend in copy.attends:
+    for attend in prepared.attends:
         real = attend.kv
 
         def counting(x: Tensor, real: Product = real) -> Tensor:
@@ -154,8 +158,8 @@ def test_text_and_time_are_worked_out_once_a_prompt(monkeypatch: pytest.MonkeyPa
 
         monkeypatch.setattr(attend, "kv", counting)
     list(SAMPLERS["ddim"](denoiser, x_T, schedule, cond, 10))
-    assert len(read) == len(copy.attends) == 7  # and not ten times as many
-    assert sorted(copy.added) == [99 + 100 * i for i in range(10)]
+    assert len(read) == len(prepared.attends) == 7  # and not ten times as many
+    assert sorted(prepared.added) == [99 + 100 * i for i in range(10)]
 
 
 # --- what the network answers itself -------------------------------------------------------------
@@ -198,3 +202,17 @@ def test_networks_that_are_not_known_are_left_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "LARGEST", 1000)
     large = make()
     assert prepare(large) is large
+
+
+def test_networks_and_their_copies_go_together() -> None:
+    """No copy outlives its network, and a copied or pickled network takes none along."""
+    unet = make()
+    prepare(unet)
+    twin, again = copy.deepcopy(unet), pickle.loads(pickle.dumps(unet))
+    assert vars(twin)[module.COPY] is None is vars(again)[module.COPY]
+    prepare(twin)
+    assert vars(twin)[module.COPY] is not vars(unet)[module.COPY]
+    kept = weakref.ref(vars(unet)[module.COPY])
+    del unet
+    gc.collect()
+    assert kept() is None

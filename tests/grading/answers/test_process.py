@@ -118,7 +118,7 @@ CASES = {
     "deep JSON": (
         "hear(); out(message(b'[' * 500000 + b']' * 500000)); time.sleep(9)",
         "killed",
-        "JSON",
+        "500,000 lists",
     ),
     "JSON a little too deep": (
         "hear(); out(message(b'{\"op\":' + b'[' * 300 + b']' * 300 + b'}')); time.sleep(9)",
@@ -216,7 +216,7 @@ def test_a_flood_stays_within_the_grader_s_memory_and_leaves_no_thread() -> None
         assert call(large, 4).status in ("timeout", "refused")
         for tree in ("ZERO", "message({'op': 'value', 'value': [[]] * 200000})"):
             found = call(f"hear()\ndata = {tree}\nwhile True: out(data)", 20)
-            assert found.status == "value"
+            assert found.status in ("value", "killed")  # too many lists are no message
     finally:
         watching = False
         watcher.join()

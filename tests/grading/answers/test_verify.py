@@ -324,7 +324,9 @@ def test_the_command_says_what_an_answer_is_worth(
     assert result["points"] == 0 and result["parts"][0]["verdict"] == "wrong"
     assert cli.main(["verify", str(tmp_path / "01_gone.ipynb")]) == 1
     assert "can't be read" in capsys.readouterr().err
-    assert cli.main(["verify", str(tmp_path / "99_other.ipynb")]) == 1
+    other = tmp_path / "99_other.ipynb"
+    other.write_text(json.dumps(notebook(elsewhere)))
+    assert cli.main(["verify", str(other)]) == 1
     assert "expected one of 01_noise_to_order" in capsys.readouterr().err
 
 

@@ -445,7 +445,7 @@ def test_a_roster_finds_names_however_they_are_encoded(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("name,id\nada,1\n", "no column 'student'"),
-        ("", "no column 'student'"),
+        ("", "no students below its heading"),
         ("student,id\nada,1\nada,2\n", "'ada' twice"),
         ("student,id\nada,1\nbela,1\n", "id '1' twice"),
     ],

@@ -917,6 +917,7 @@ blob = npy("<f8", (8000000,), bytes(64000000))
 while True: out(raw({"op": "value", "value": [{"__array__": 0}] * 3}, [blob]))
 """,
         "wrong",
+        "refused",
         "memory",
         raw=True,
     ),
