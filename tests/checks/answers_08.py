@@ -195,6 +195,11 @@ def negative_prompt_first(d: Any, x: Tensor, t: Tensor, c: Tensor, n: Tensor, w:
     return w * yes + (1 - w) * no
 
 
+def negative_chunked(d: Any, x: Tensor, t: Tensor, c: Tensor, n: Tensor, w: float) -> Tensor:
+    no, yes = d(torch.cat([x, x]), torch.cat([t, t]), torch.cat([n, c])).chunk(2)
+    return torch.lerp(no, yes, w)
+
+
 # --- rescale -------------------------------------------------------------------------------------
 
 
@@ -434,6 +439,7 @@ RIGHT = [
     ("08.drop_conditions", drop_bernoulli),
     ("08.drop_conditions", drop_upper_end),
     ("08.negative_prompt", negative_prompt_first),
+    ("08.negative_prompt", negative_chunked),
     ("08.rescale", rescale_flat),
     ("08.rescale", rescale_loop),
     ("08.interval", interval_rows),
