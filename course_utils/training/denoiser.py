@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -129,6 +130,44 @@ def draw_captions(
     return found["rows"], found["ids"]
 
 
+def noised(
+    x0: Tensor, schedule: NoiseSchedule, draws: Mapping[str, Any]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise a batch of latents, each at a timestep of its own.
+
+    Args:
+        x0: (B, 4, h, w), clean.
+        schedule: on the device of `x0`.
+        draws: `generator` and `device` of every random draw.
+
+    Returns:
+        x_t (B, 4, h, w); t (B,) int64, rising; what the network should say, (B, 4, h, w).
+    """
+    count, steps = len(x0), schedule.num_train_timesteps
+    # One timestep from each of B equal parts of [0, T): less variance than B free draws.
+    parts = torch.arange(count, device=x0.device)
+    t = (parts + torch.rand(count, **draws)) * (steps / count)
+    t = t.long().clamp_(max=steps - 1)
+    epsilon = torch.randn(x0.shape, **draws)
+    x_t = schedule.add_noise(x0, epsilon, t)
+    target = training_target(x0, epsilon, schedule.alpha_bar[t], schedule.prediction_type)
+    return x_t, t, target
+
+
+def squared_errors(
+    model: Any, x_t: Tensor, t: Tensor, condition: Tensor, target: Tensor
+) -> dict[str, Tensor]:
+    """Mean squared error of the prediction, of all and of the thirds with least and most noise."""
+    output = model(x_t, t, condition)
+    errors = (output.float() - target).square().mean(dim=(1, 2, 3))  # (B,)
+    third = len(errors) // 3 or 1
+    return {
+        "loss": errors.mean(),
+        "little_noise": errors[:third].mean(),  # t is sorted
+        "much_noise": errors[-third:].mean(),
+    }
+
+
 class DenoiserTask:
     """Noise a latent, ask for v (or epsilon, or x0), compare: Ho et al. 2020, algorithm 1.
 
@@ -159,7 +198,7 @@ class DenoiserTask:
         self.schedule = schedule
         self.batch_size, self.condition_dropout = batch_size, condition_dropout
         self.preview = preview
-        self.compute = self._compute
+        self.compute = squared_errors
 
     def loss(self, model: Any, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean squared error of the prediction for one batch."""
@@ -173,29 +212,8 @@ class DenoiserTask:
         states = bank.states[rows[:, 1]].float()  # (B, L, D)
         dropped = torch.rand(count, **draws) < self.condition_dropout
         states = torch.where(dropped[:, None, None], bank.empty.float(), states)
-
-        steps = self.schedule.num_train_timesteps
-        # One timestep from each of B equal parts of [0, T): less variance than B free draws.
-        t = (torch.arange(count, device=device) + torch.rand(count, **draws)) * (steps / count)
-        t = t.long().clamp_(max=steps - 1)
-        epsilon = torch.randn(x0.shape, **draws)
-        x_t = self.schedule.add_noise(x0, epsilon, t)
-        target = training_target(
-            x0, epsilon, self.schedule.alpha_bar[t], self.schedule.prediction_type
-        )
+        x_t, t, target = noised(x0, self.schedule, draws)
         return self.compute(model, x_t, t, states, target)
-
-    def _compute(
-        self, model: Any, x_t: Tensor, t: Tensor, states: Tensor, target: Tensor
-    ) -> dict[str, Tensor]:
-        output = model(x_t, t, states)
-        errors = (output.float() - target).square().mean(dim=(1, 2, 3))  # (B,)
-        third = len(errors) // 3 or 1
-        return {
-            "loss": errors.mean(),
-            "little_noise": errors[:third].mean(),  # t is sorted
-            "much_noise": errors[-third:].mean(),
-        }
 
     @torch.no_grad()
     def evaluate(self, model: Any) -> dict[str, float]:

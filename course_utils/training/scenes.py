@@ -30,10 +30,10 @@ from course_utils.models.clip import TextEncoder
 from course_utils.models.tokenizer import Tokenizer
 from course_utils.models.unet import UNet
 from course_utils.models.vae import VAE
-from course_utils.predictions import training_target
 from course_utils.samplers import sample
 from course_utils.schedules import NoiseSchedule
 from course_utils.training.bank import generator_on
+from course_utils.training.denoiser import noised, squared_errors
 from course_utils.training.loop import pick_precision
 from course_utils.training.vae import DecoderTask, psnr
 
@@ -233,7 +233,7 @@ class SceneTask:
         self.preview = preview
         self.tokenizer: Tokenizer | None = None  # what the bank was made with
         self.world: World | None = None
-        self.compute = self._compute
+        self.compute = squared_errors
 
     def loss(self, model: Any, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean squared error of the prediction for one batch."""
@@ -245,15 +245,7 @@ class SceneTask:
         rows = torch.randint(len(self.bank.latents), (count,), **draws)
         x0 = self.bank.latents[rows].float()  # (B, 4, 8, 8)
         ids = self.draw_captions(rows, draws)  # (B, L)
-        steps = self.schedule.num_train_timesteps
-        # One timestep from each of B equal parts of [0, T): less variance than B free draws.
-        t = (torch.arange(count, device=device) + torch.rand(count, **draws)) * (steps / count)
-        t = t.long().clamp_(max=steps - 1)
-        epsilon = torch.randn(x0.shape, **draws)
-        x_t = self.schedule.add_noise(x0, epsilon, t)
-        target = training_target(
-            x0, epsilon, self.schedule.alpha_bar[t], self.schedule.prediction_type
-        )
+        x_t, t, target = noised(x0, self.schedule, draws)
         return self.compute(model, x_t, t, ids, target)
 
     def draw_captions(self, rows: Tensor, draws: Any) -> Tensor:
@@ -271,18 +263,6 @@ class SceneTask:
         ids = torch.where(chance < self.wrong_captions / 2, foreign, ids)
         dropped = torch.rand(count, **draws)[:, None] < self.condition_dropout
         return torch.where(dropped, bank.empty, ids).long()
-
-    def _compute(
-        self, model: Any, x_t: Tensor, t: Tensor, ids: Tensor, target: Tensor
-    ) -> dict[str, Tensor]:
-        output = model(x_t, t, ids)
-        errors = (output.float() - target).square().mean(dim=(1, 2, 3))  # (B,)
-        third = len(errors) // 3 or 1
-        return {
-            "loss": errors.mean(),
-            "little_noise": errors[:third].mean(),  # t is sorted
-            "much_noise": errors[-third:].mean(),
-        }
 
     @torch.no_grad()
     def evaluate(self, model: Any) -> dict[str, float]:
